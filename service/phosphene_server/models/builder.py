@@ -1,0 +1,83 @@
+"""What an importer fills: nodes, constants and rows of the layer table, then `build`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from phosphene_server.models.graph import FilterGeometry, GraphLayer, ModelGraph
+from phosphene_server.values.model import TensorSpecification
+
+
+class GraphBuilder:
+    """Collects the parts of a ModelGraph in the order of execution."""
+
+    def __init__(self) -> None:
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self._layers: dict[str, GraphLayer] = {}
+
+    def input(self, name: str) -> fx.Node:
+        """Add an input of the model."""
+        return self.graph.placeholder(name if name.isidentifier() else "input")
+
+    def tensor(self, name: str, value: Tensor) -> fx.Node:
+        """Add a constant or trained tensor; the same name twice gives the same tensor.
+
+        Args:
+            name: The author's name, with dots, for example `conv1.weight`; it becomes the `get_attr` target.
+            value: The tensor; gradients never reach it.
+        """
+        target = self._register(name, value)
+        return self.graph.get_attr(target)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
+        """Add a call of a functional operation. Never pass one that writes to its arguments."""
+        return self.graph.call_function(function, arguments, keywords)
+
+    def layer(
+        self,
+        name: str,
+        kind: str,
+        node: fx.Node,
+        *,
+        parameters: Sequence[str] = (),
+        filters: FilterGeometry | None = None,
+    ) -> None:
+        """Name a node. A later row with the same name replaces the earlier one."""
+        self._layers.pop(name, None)
+        self._layers[name] = GraphLayer(name, kind, node.name, tuple(parameters), filters)
+
+    def build(
+        self,
+        outputs: Sequence[fx.Node],
+        *,
+        input_specifications: Sequence[TensorSpecification],
+        output_specifications: Sequence[TensorSpecification],
+        producer: str = "",
+    ) -> ModelGraph:
+        """Close the graph. Rows whose nodes were never computed on the way to an output stay: a request may cut there."""
+        self.graph.output(tuple(outputs))
+        self.graph.lint()
+        module = fx.GraphModule(self.root, self.graph)
+        module.eval()
+        order = {node.name: position for position, node in enumerate(self.graph.nodes)}
+        rows = sorted(self._layers.values(), key=lambda row: order[row.node])
+        return ModelGraph(module, rows, inputs=input_specifications, outputs=output_specifications, producer=producer)
+
+    def _register(self, name: str, value: Tensor) -> str:
+        """Put a tensor into the tree of modules that its dotted name spells, and return its target."""
+        *path, leaf = [part if part.isidentifier() else f"_{_identifier(part)}" for part in name.split(".")]
+        holder = self.root
+        for part in path:
+            if not hasattr(holder, part):
+                holder.add_module(part, nn.Module())
+            holder = getattr(holder, part)
+        if not hasattr(holder, leaf):
+            holder.register_buffer(leaf, value.detach().clone(memory_format=torch.contiguous_format))
+        return ".".join([*path, leaf])
+
+
+def _identifier(part: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in part)

@@ -1,0 +1,191 @@
+"""The ModelGraph: a trained network as a differentiable graph of named activations.
+
+Every importer ends here. The graph is a `torch.fx.GraphModule` in functional, never in-place, operations, so that an
+activation that was read stays what it was; beside it stands a table from the author's layer names to nodes. It can be
+evaluated at any batch size and cut at the layers that a request needs: what lies behind them is not in the cut graph at all,
+so it costs nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from phosphene_server.errors import LayerUnusable, NotFound, nearest_names
+from phosphene_server.values.model import TensorSpecification
+
+
+@dataclass(frozen=True)
+class FilterGeometry:
+    """How a layer slides its filters; all tuples have one entry per spatial axis, none for a linear layer."""
+
+    weight: str
+    """Name of the weight in the graph module (its `get_attr` target)."""
+    bias: str | None
+    stride: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    """Zeros before and after, for each spatial axis."""
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class GraphLayer:
+    """A row of the layer table: a named activation and where it is."""
+
+    name: str
+    """The name that the model's author gave it."""
+    kind: str
+    """What computes it: `convolution`, `transposed_convolution`, `linear`, `batch_normalization`, `relu`, `max_pool`,
+    `average_pool`, `concatenation`, `addition`, `softmax`, ... or `module` for a named group of operations."""
+    node: str
+    """The fx node whose value it is."""
+    parameters: tuple[str, ...] = ()
+    """The trained tensors that belong to it (`get_attr` targets)."""
+    filters: FilterGeometry | None = None
+
+
+class CutGraph:
+    """A part of a ModelGraph: from the input to some layers, and nothing behind them."""
+
+    def __init__(self, module: fx.GraphModule, layers: tuple[str, ...]) -> None:
+        self.module = module
+        self.layers = layers
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Evaluate the layers.
+
+        Args:
+            inputs: The model's own inputs, already preprocessed; the first is (batch, channel, height, width).
+
+        Returns:
+            The activation of each layer, by name. Gradients reach the inputs.
+        """
+        return dict(zip(self.layers, self.module(*inputs), strict=True))
+
+
+class ModelGraph:
+    """A differentiable network with a table of named layers."""
+
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        layers: Sequence[GraphLayer],
+        *,
+        inputs: Sequence[TensorSpecification],
+        outputs: Sequence[TensorSpecification],
+        producer: str = "",
+    ) -> None:
+        """Take a graph whose placeholders are `inputs` in order and whose output is the tuple of `outputs`."""
+        self.module = module
+        self.layers: Mapping[str, GraphLayer] = {layer.name: layer for layer in layers}
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.producer = producer
+        self._cuts: dict[tuple[str, ...], CutGraph] = {}
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Evaluate the outputs of the whole network."""
+        result: tuple[Tensor, ...] = self.module(*inputs)
+        return result
+
+    def layer(self, name: str, *, field: str = "layer") -> GraphLayer:
+        """Return a row of the layer table.
+
+        Raises:
+            NotFound: no layer has that name; the error has the nearest names.
+        """
+        try:
+            return self.layers[name]
+        except KeyError:
+            raise NotFound("layer", name, nearest_names(name, self.layers), field) from None
+
+    def cut(self, names: Iterable[str]) -> CutGraph:
+        """Return the graph from the inputs to the named layers.
+
+        The same set of names gives the same object again. Parameters are shared, not copied.
+
+        Raises:
+            NotFound: no layer has one of the names.
+        """
+        key = tuple(sorted(set(names)))
+        if key not in self._cuts:
+            nodes = [self.layer(name).node for name in key]
+            self._cuts[key] = CutGraph(_cut_module(self.module, nodes), key)
+        return self._cuts[key]
+
+    def filters(self, name: str, *, field: str = "layer") -> tuple[FilterGeometry, Tensor, Tensor | None]:
+        """Return how a layer slides its filters, its weight as the operation takes it, and its bias.
+
+        Raises:
+            NotFound: no layer has that name.
+            LayerUnusable: the layer has no filters.
+        """
+        layer = self.layer(name, field=field)
+        if layer.filters is None:
+            having = [other.name for other in self.layers.values() if other.filters is not None]
+            near = ", ".join(nearest_names(name, having) or having[:3])
+            raise LayerUnusable(name, f"({layer.kind}) has no filters; layers that have: {near}", field)
+        bias = self.tensor(layer.filters.bias) if layer.filters.bias is not None else None
+        return layer.filters, self.tensor(layer.filters.weight), bias
+
+    def tensor(self, target: str) -> Tensor:
+        """Return a tensor of the graph module by its `get_attr` target."""
+        holder, _, name = target.rpartition(".")
+        tensor: Tensor = getattr(self.module.get_submodule(holder), name)
+        return tensor
+
+    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "ModelGraph":
+        """Move the parameters, in place; floating-point ones also to `dtype`. Returns itself."""
+        self.module.to(device=device, dtype=dtype)
+        self._cuts.clear()
+        return self
+
+    def shapes(self, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every layer's activation for these inputs, with the batch axis."""
+        recorder = _ShapeRecorder(self.module)
+        with torch.no_grad():
+            recorder.run(*inputs)
+        return {
+            layer.name: recorder.shapes[layer.node] for layer in self.layers.values() if layer.node in recorder.shapes
+        }
+
+
+class _ShapeRecorder(fx.Interpreter):
+    """Runs a graph and notes the shape of every tensor."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        value: object = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.shapes[n.name] = tuple(value.shape)
+        return value
+
+
+def _cut_module(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
+    """Copy the ancestors of the named nodes, and nothing else, into a graph that returns those nodes.
+
+    Collecting ancestors instead of eliminating dead code matters: fx takes dropout for impure and would keep it, and with
+    it nearly the whole network.
+    """
+    nodes = {node.name: node for node in module.graph.nodes}
+    targets = [nodes[name] for name in names]
+    needed = set(targets)
+    waiting = list(targets)
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in needed:
+                needed.add(source)
+                waiting.append(source)
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        if node in needed or node.op == "placeholder":
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies[target] for target in targets))
+    return fx.GraphModule(module, graph)
