@@ -57,7 +57,7 @@ class GraphBuilder:
         output_specifications: Sequence[TensorSpecification],
         producer: str = "",
     ) -> ModelGraph:
-        """Close the graph. Rows whose nodes were never computed on the way to an output stay: a request may cut there."""
+        """Close the graph. Rows whose nodes no output needs stay: a request may cut there."""
         self.graph.output(tuple(outputs))
         self.graph.lint()
         module = fx.GraphModule(self.root, self.graph)

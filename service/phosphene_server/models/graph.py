@@ -2,7 +2,7 @@
 
 Every importer ends here. The graph is a `torch.fx.GraphModule` in functional, never in-place, operations, so that an
 activation that was read stays what it was; beside it stands a table from the author's layer names to nodes. It can be
-evaluated at any batch size and cut at the layers that a request needs: what lies behind them is not in the cut graph at all,
+evaluated at any batch size and cut at the layers that a request needs: what lies behind them is not in the cut graph,
 so it costs nothing.
 """
 
@@ -170,8 +170,8 @@ class _ShapeRecorder(fx.Interpreter):
 def _cut_module(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
     """Copy the ancestors of the named nodes, and nothing else, into a graph that returns those nodes.
 
-    Collecting ancestors instead of eliminating dead code matters: fx takes dropout for impure and would keep it, and with
-    it nearly the whole network.
+    Collecting ancestors instead of eliminating dead code matters: fx takes dropout for impure and would keep it, and
+    with it nearly the whole network.
     """
     nodes = {node.name: node for node in module.graph.nodes}
     targets = [nodes[name] for name in names]

@@ -1,12 +1,12 @@
 """The manifest: the YAML file beside a model that says what the file cannot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from annotated_types import Ge, Gt, MaxLen, MinLen
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from phosphene_server.errors import DamagedModel
 from phosphene_server.values.image import ImageSize
@@ -21,11 +21,11 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class InputManifest:
     """How a picture becomes the input of the model.
 
-    Without a manifest the input is taken for RGB in [0, 1] with the mean and standard deviation of ImageNet, which is what
-    most networks of torchvision and timm read.
+    Without a manifest the input is taken for RGB in [0, 1] with the mean and standard deviation of ImageNet, which is
+    what most networks of torchvision and timm read.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     size: tuple[Annotated[int, Ge(8)], Annotated[int, Ge(8)]] | None = None
     """Height and width, in pixels; None: what the file says, or 224 by 224."""
@@ -56,7 +56,7 @@ class InputManifest:
 class Manifest:
     """What the operator says of a model. Every field may be left out."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str = ""
     version: str = ""
@@ -65,12 +65,12 @@ class Manifest:
     licence: str = ""
     trusted: bool = False
     """Whether TorchScript and torch.export files, which are programs, may be loaded."""
-    input: InputManifest = Field(default_factory=InputManifest)
+    input: InputManifest = field(default_factory=InputManifest)
     labels: str | tuple[str, ...] = ()
     """The class names in order, or the name of a file beside the manifest with one in each line."""
     logits: str = ""
     """The layer that holds the class logits; empty: the output, or what a final softmax reads."""
-    sha256: dict[str, str] = Field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
     """File name -> digest. A file that is listed and differs is refused."""
 
 

@@ -7,6 +7,6 @@ and `rpc/codec.py` can convert between the two by name alone (a test compares th
 - an enum value becomes its name in lower case without the prefix; what is unset becomes the default written here;
 - a `Duration` becomes seconds, a `Timestamp` seconds since 1970, a `Tensor` a numpy array.
 
-Limits stand in the annotations (`annotated_types`), where pydantic reads them at the edge. `work.py` has what crosses the
-line between the processes. Nothing here imports torch or protobuf.
+Limits stand in the annotations (`annotated_types`), where pydantic reads them at the edge. `work.py` has what crosses
+the line between the processes. Nothing here imports torch or protobuf.
 """

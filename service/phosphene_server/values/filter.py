@@ -47,7 +47,7 @@ class FilterStatistics:
 
 @dataclass(frozen=True)
 class FilterFigure:
-    """The picture of a layer's filters. `low` and `high` are the weights that are black and white, None if they differ."""
+    """The picture of a layer's filters. `low` and `high` are the weights that are black and white, None if several."""
 
     image: EncodedImage
     columns: int

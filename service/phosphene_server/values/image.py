@@ -1,13 +1,14 @@
 """Pictures as they travel: compressed, or as arrays."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
-ARRAYS: dict[str, Any] = {"arbitrary_types_allowed": True}
+ARRAYS = ConfigDict(arbitrary_types_allowed=True)
 """The pydantic configuration of a dataclass that holds numpy arrays."""
 
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -42,7 +43,7 @@ class EncodedImage:
 class TensorImage:
     """A picture as an array: (height, width), (channel, height, width), or uint8 (height, width, 3)."""
 
-    __pydantic_config__ = ARRAYS
+    __pydantic_config__: ClassVar[ConfigDict] = ARRAYS
 
     tensor: NDArray[np.generic]
     kind: Literal["tensor"] = "tensor"

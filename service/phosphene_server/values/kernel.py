@@ -1,12 +1,12 @@
 """Applying kernels: the request and its responses."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from phosphene_server.values.image import ARRAYS, EncodedImage, Image, ImageEncoding
 from phosphene_server.values.model import ModelReference, Name
@@ -41,7 +41,7 @@ class NamedKernel:
 class CustomKernel:
     """The values themselves: (height, width) or (filter, channel, height, width), up to 127x127."""
 
-    __pydantic_config__ = ARRAYS
+    __pydantic_config__: ClassVar[ConfigDict] = ARRAYS
 
     values: NDArray[np.generic]
     kind: Literal["values"] = "values"

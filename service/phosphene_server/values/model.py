@@ -16,7 +16,7 @@ Name = Annotated[str, MinLen(1), MaxLen(256)]
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Names a model. `version` None: the newest; `format` None: the first that exists of ONNX, torch.export, TorchScript."""
+    """Names a model. `version` None: the newest; `format` None: the first there is of ONNX, torch.export, TorchScript."""
 
     name: Name
     version: Annotated[str, MinLen(1), MaxLen(256)] | None = None
@@ -63,8 +63,8 @@ class TensorSpecification:
 class Preprocessing:
     """How a picture, RGB in [0, 1], becomes the input of a model.
 
-    Its channels are ordered, it is stretched so that black is `low` and white `high`, `mean` is subtracted and the result
-    divided by `std`; both have one number per channel, in the model's channel order.
+    Its channels are ordered, it is stretched so that black is `low` and white `high`, `mean` is subtracted and the
+    result divided by `std`; both have one number per channel, in the model's channel order.
     """
 
     channel_order: ChannelOrder

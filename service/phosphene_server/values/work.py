@@ -1,8 +1,8 @@
 """What crosses the line between the front process and a worker: tasks and jobs one way, replies and events the other.
 
 Everything here is a frozen dataclass of plain values, so that it pickles, and so that a worker may one day live on
-another machine. A *task* is short and answered once, between two steps of the running jobs. A *job* is a maximization: it
-is submitted, tells its events, and ends with `JobFinished` or `JobFailed`.
+another machine. A *task* is short and answered once, between two steps of the running jobs. A *job* is a maximization:
+it is submitted, tells its events, and ends with `JobFinished` or `JobFailed`.
 """
 
 from dataclasses import dataclass

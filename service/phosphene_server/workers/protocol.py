@@ -12,9 +12,9 @@ EventListener = Callable[[JobEvent], None]
 class Worker(Protocol):
     """Owns one device, the models loaded on it and the loop that steps its jobs.
 
-    Tasks are answered in the order in which they came, between two steps of the jobs. The events of a job are told to the
-    listener that the worker was made with; the last one is `JobFinished` or `JobFailed`, and comes exactly once. All
-    methods are called from the event loop of the front and return without waiting for a device, except `run`.
+    Tasks are answered in the order in which they came, between two steps of the jobs. The events of a job are told to
+    the listener that the worker was made with; the last one is `JobFinished` or `JobFailed`, and comes exactly once.
+    All methods are called from the event loop of the front and return without waiting for a device, except `run`.
     """
 
     async def start(self) -> None:
