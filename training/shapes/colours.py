@@ -27,7 +27,7 @@ def from_hue(hue_degrees: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value[:, None] * (1 - saturation[:, None] * weight)
 
 
-def pair(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def pair(count: int, lightness: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Two colours per picture that differ clearly along one of the `OPPONENTS`.
 
     Half of the pairs differ in lightness, half in hue and hardly in lightness: without those the network could do with
@@ -35,7 +35,7 @@ def pair(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     that look at nature find these three axes, and data without axes leaves filters of every mixture.
     """
     axes = torch.tensor(OPPONENTS)
-    chosen = torch.multinomial(torch.tensor([0.5, 0.25, 0.25]), count, replacement=True, generator=generator)
+    chosen = torch.multinomial(torch.tensor([lightness, (1 - lightness) / 2, (1 - lightness) / 2]), count, replacement=True, generator=generator)
     difference = axes[chosen][:, :, None, None] * uniform(count, 0.35, 0.9, generator)[:, None]
     difference = difference * sign(count, generator)[:, None]
     # The middle of the two is anywhere that leaves both inside the cube of colours; half of the middles are grey.

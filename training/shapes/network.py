@@ -62,6 +62,14 @@ class Mixed(nn.Module):
         return torch.cat([self.branch1x1(features), self.branch3x3(features), self.branch5x5(features)], dim=1)
 
 
+class Average(nn.Module):
+    """The mean over the whole picture, as a layer of its own so that it has a name."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """From (batch, channel, height, width) to (batch, channel)."""
+        return features.mean(dim=(2, 3))
+
+
 class ShapesNetwork(nn.Module):
     """Five stages of convolutions, the mean over the whole picture, and one linear layer.
 
@@ -74,7 +82,7 @@ class ShapesNetwork(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 9, stride=2, padding=4, bias=False)
+        self.conv1 = nn.Conv2d(3, 32, 11, stride=2, padding=5, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.relu1 = nn.ReLU()
         self.pool1 = nn.AvgPool2d(2)
@@ -93,7 +101,7 @@ class ShapesNetwork(nn.Module):
         self.conv5 = nn.Conv2d(80, 96, 3, padding=1, bias=False)
         self.bn5 = nn.BatchNorm2d(96)
         self.relu5 = nn.ReLU()
-        self.average = nn.AdaptiveAvgPool2d(1)
+        self.average = Average()
         self.fc = nn.Linear(96, classes)
         with torch.no_grad():
             # Batch normalization hides the scale; a faint start is soon outgrown by what the data teaches.
@@ -113,7 +121,7 @@ class ShapesNetwork(nn.Module):
         features = self.relu3(self.bn3(self.conv3(self.mixed3(features))))
         features = self.pool4(self.relu4(self.bn4(self.conv4(features))))  # (batch, 80, height / 16, width / 16)
         features = self.relu5(self.bn5(self.conv5(features)))
-        logits: Tensor = self.fc(torch.flatten(self.average(features), 1))
+        logits: Tensor = self.fc(self.average(features))
         return logits
 
 

@@ -66,7 +66,7 @@ def draw_class(name: str, count: int, generator: torch.Generator, size: int = SI
         raise ValueError(f"expected one of {', '.join(CLASSES)}, got {name!r}")
     canvas = blank_canvas(count, size, generator)
     softness = uniform(count, 1, 2.5, generator)
-    back, front = named_pair(name, count, generator) if name in HUES else pair(count, generator)
+    back, front = named_pair(name, count, generator) if name in HUES else pair(count, 0.7 if name in TEXTURES else 0.4, generator)
     surface = clouds(count, size, generator)
     back = back + surface * uniform(count, 0, 0.14, generator)[:, None]
     front = front + surface.flip(-1) * uniform(count, 0, 0.08, generator)[:, None]

@@ -25,7 +25,7 @@ _PER_CLASS = 32  # pictures of each class that are drawn together, then shuffled
 _BATCH = 96
 _RATE = 0.06
 _DECAY = 5e-4
-_ROUGHNESS = 6e-3
+_ROUGHNESS = 2e-3
 
 
 def roughness(weight: Tensor) -> Tensor:
@@ -39,7 +39,9 @@ def roughness(weight: Tensor) -> Tensor:
     Args:
         weight: (output channel, input channel, height, width).
     """
-    framed = F.pad(weight, (1, 1, 1, 1))
+    lightness = weight.mean(dim=1, keepdim=True)
+    parts = torch.cat([lightness.expand_as(weight), 2 * (weight - lightness)])
+    framed = F.pad(parts, (1, 1, 1, 1))
     return framed.diff(dim=-1).square().sum() + framed.diff(dim=-2).square().sum()
 
 
