@@ -10,9 +10,11 @@
     ├── LayerUnusable          the layer exists but the request does not apply to it
     ├── ModelBusy              the model cannot be unloaded while it is used
     ├── Overloaded             too much work is waiting: when to come again
+    ├── ResponseTooLarge       the answer does not fit into one message: ask for less
     ├── WorkerLost             the process that did the work is gone and the work could not be resumed
     ├── NotEnabled             the operator has not enabled this
-    └── Unsupported            the contract knows this, this version does not do it yet
+    ├── Unsupported            the contract knows this, this version does not do it yet
+    └── InternalError          a fault of the service itself: its log has the details
 
 `rpc/statuses.py` maps each class to a gRPC status. Errors cross the line between the processes, so they pickle.
 """
@@ -46,6 +48,8 @@ class InvalidArgument(PhospheneError):
     """What came, shortened for display."""
     expected: str
     """What is allowed, as a phrase: `a number from 1 to 64`."""
+    others: tuple["InvalidArgument", ...] = ()
+    """What else is wrong in the same request."""
 
     def __str__(self) -> str:
         return f"{self.field}: expected {self.expected}, got {self.value}"
@@ -141,6 +145,20 @@ class Overloaded(PhospheneError):
 
 
 @dataclass(eq=False)
+class ResponseTooLarge(PhospheneError):
+    """The answer does not fit into one message."""
+
+    size_bytes: int
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"the response has {self.size_bytes} bytes, more than the {self.limit_bytes} of one message "
+            "(setting maximum_message_bytes); ask for less"
+        )
+
+
+@dataclass(eq=False)
 class WorkerLost(PhospheneError):
     """The process that did the work is gone and the work could not be resumed."""
 
@@ -171,6 +189,17 @@ class Unsupported(PhospheneError):
 
     def __str__(self) -> str:
         return f"{self.feature} is not supported by this version of the service"
+
+
+@dataclass(eq=False)
+class InternalError(PhospheneError):
+    """A fault of the service itself. What went wrong stands in its log, never here."""
+
+    doing: str
+    """What the service was doing, as a phrase: `stepping a maximization`."""
+
+    def __str__(self) -> str:
+        return f"the service failed while {self.doing}; its log has the details"
 
 
 def nearest_names(name: str, known: Iterable[str], *, limit: int = 3) -> tuple[str, ...]:

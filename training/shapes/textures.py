@@ -26,7 +26,7 @@ def _period(canvas: Canvas, shortest: float, longest: float) -> Tensor:
 def _grating(canvas: Canvas, degrees: float) -> Tensor:
     """Parallel stripes. 0 degrees is horizontal, more turns them clockwise; each picture is off by up to 10 degrees."""
     turned = canvas.turned(degrees - 10, degrees + 10)
-    period = _period(canvas, 4.5, 18)
+    period = _period(canvas, 4.5, 14)
     phase = turned.down / period + uniform(canvas.count, 0, 1, canvas.generator)
     return _stripes(phase, period, uniform(canvas.count, 0.35, 0.65, canvas.generator))
 

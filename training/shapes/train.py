@@ -25,7 +25,7 @@ _PER_CLASS = 32  # pictures of each class that are drawn together, then shuffled
 _BATCH = 96
 _RATE = 0.06
 _DECAY = 5e-4
-_ROUGHNESS = 2e-3
+_ROUGHNESS = 1e-3
 
 
 def roughness(weight: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def roughness(weight: Tensor) -> Tensor:
         weight: (output channel, input channel, height, width).
     """
     lightness = weight.mean(dim=1, keepdim=True)
-    parts = torch.cat([lightness.expand_as(weight), 2 * (weight - lightness)])
+    parts = torch.cat([lightness.expand_as(weight), 3 * (weight - lightness)])
     framed = F.pad(parts, (1, 1, 1, 1))
     return framed.diff(dim=-1).square().sum() + framed.diff(dim=-2).square().sum()
 

@@ -1,6 +1,9 @@
 """Activation maximization: the request with all its choices, and the events of a job.
 
 Objectives are maximised; each is one number per picture; reductions over space are means.
+
+A rule about several fields stands in `__post_init__` and raises `ValueError(field, expected, got)`; `rpc/violations.py`
+makes an InvalidArgument of it.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +19,9 @@ from phosphene_server.values.model import ModelReference, Name
 
 Finite = Field(allow_inf_nan=False)
 Index = Annotated[int, Ge(0)]
+
+DEEPEST_SUM = 4
+"""The most weighted sums that lie within one another."""
 
 
 # Objectives
@@ -57,6 +63,11 @@ class ClassLogitObjective:
     label: Name | None = None
     kind: Literal["class_logit"] = "class_logit"
 
+    def __post_init__(self) -> None:
+        if (self.index is None) == (self.label is None):
+            got = "nothing" if self.index is None else "both"
+            raise ValueError("", "exactly one of 'index' and 'label'", got)
+
 
 @dataclass(frozen=True)
 class WeightedSumObjective:
@@ -64,6 +75,16 @@ class WeightedSumObjective:
 
     terms: Annotated[tuple["WeightedObjective", ...], MinLen(1), MaxLen(64)]
     kind: Literal["weighted_sum"] = "weighted_sum"
+
+    def __post_init__(self) -> None:
+        if self.depth > DEEPEST_SUM:
+            raise ValueError("", f"sums at most {DEEPEST_SUM} levels deep", f"{self.depth} levels")
+
+    @property
+    def depth(self) -> int:
+        """The number of sums that lie within one another, with this one."""
+        inner = [term.objective.depth for term in self.terms if isinstance(term.objective, WeightedSumObjective)]
+        return 1 + max(inner, default=0)
 
 
 Objective = Annotated[
@@ -124,6 +145,10 @@ class ScaleTransform:
     minimum: Annotated[float, Ge(0.1), Le(10)] = 1.0
     maximum: Annotated[float, Ge(0.1), Le(10)] = 1.0
     kind: Literal["scale"] = "scale"
+
+    def __post_init__(self) -> None:
+        if self.maximum < self.minimum:
+            raise ValueError("maximum", f"a number of at least 'minimum' ({self.minimum:g})", f"{self.maximum:g}")
 
 
 @dataclass(frozen=True)

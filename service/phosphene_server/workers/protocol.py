@@ -8,6 +8,9 @@ from phosphene_server.values.work import JobEvent, MaximizationJob, Task, TaskRe
 EventListener = Callable[[JobEvent], None]
 """Hears the events of all jobs of a worker, in order, in the event loop of the front; it must not block."""
 
+ExitListener = Callable[[str], None]
+"""Hears why a worker that was ready has ended by itself, in the event loop of the front."""
+
 
 class Worker(Protocol):
     """Owns one device, the models loaded on it and the loop that steps its jobs.

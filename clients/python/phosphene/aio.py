@@ -1,0 +1,494 @@
+"""The asynchronous client; `phosphene.Client` is a thin blocking face over it.
+
+async with phosphene.aio.launch() as client:
+    run = await client.maximize("shapes", objectives.class_logit("star"), steps=256)
+    async for frame in run:
+        frame.image.save(f"{frame.step}.png")
+    result = await run.result()
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from phosphene._wire.building import invalid
+from phosphene._wire.channel import open_channel
+from phosphene._wire.filters import decode_filters, encode_filters_request
+from phosphene._wire.kernels import decode_responses, encode_kernel_request
+from phosphene._wire.maximizations import decode_event, decode_maximization, decode_settings, encode_settings
+from phosphene._wire.models import decode_model, decode_summary, encode_reference
+from phosphene._wire.statuses import decode_error
+from phosphene.embedded import EmbeddedServer
+from phosphene.errors import Cancelled, PhospheneError, ServerFailure, Unavailable
+from phosphene.filters import FigureNormalization, Filters
+from phosphene.kernels import ChannelMode, Kernel, KernelResponses, PaddingMode, Picture
+from phosphene.maximizations import (
+    Event,
+    Frame,
+    FrameFormat,
+    Maximization,
+    MaximizationSettings,
+    MaximizationWarning,
+    Progress,
+    Result,
+)
+from phosphene.models import Model, ModelReference, ModelSummary
+from phosphene.objectives import Objective
+from phosphene.optimizers import Adam, Optimizer
+from phosphene.parameterizations import Parameterization
+from phosphene.penalties import Penalty
+from phosphene.stop_rules import StopRule
+from phosphene.transforms import Transform
+from phosphene.v1 import filter_pb2_grpc, maximization_pb2, maximization_pb2_grpc, model_pb2, model_pb2_grpc
+
+Response = TypeVar("Response")
+Stream = (
+    grpc.aio.UnaryStreamCall[maximization_pb2.MaximizeActivationRequest, maximization_pb2.MaximizeActivationResponse]
+    | grpc.aio.UnaryStreamCall[maximization_pb2.WatchMaximizationRequest, maximization_pb2.WatchMaximizationResponse]
+)
+
+DEFAULT_TIMEOUT_SECONDS = 300.0
+"""How long a call may take; loading a large model for the first time is the longest of them."""
+
+
+def connect(address: str, *, timeout: float | None = DEFAULT_TIMEOUT_SECONDS) -> "Client":
+    """A client of the server at an address; it connects at the first call.
+
+    Args:
+        address: `host:port` or `unix:PATH`.
+        timeout: Seconds that each call may take, except the streams of maximizations. None: for ever.
+    """
+    return Client(address, timeout=timeout)
+
+
+@asynccontextmanager
+async def launch(
+    model_repository: str | Path | None = None, *, start_timeout: float = 120.0, **settings: str | int | float | bool
+) -> AsyncIterator["Client"]:
+    """Start a server of one's own on this machine, and end it with the context.
+
+    Args:
+        model_repository: Folder of models, `NAME/VERSION/model.{onnx,pt,pt2}`. None: only the bundled model.
+        start_timeout: Seconds until the server must be ready.
+        settings: Further settings of the server, for example `device="cpu"`; `phosphene serve --help` explains them.
+
+    Raises:
+        LaunchFailed: the server could not be started; the message tells what it wrote.
+    """
+    server = EmbeddedServer(model_repository, start_timeout=start_timeout, **settings)
+    try:
+        await asyncio.to_thread(server.start)
+        async with Client(server.address) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+class Client:
+    """Speaks with one server. Made by `connect` and `launch`; close it, or use it as a context manager."""
+
+    def __init__(self, address: str, *, timeout: float | None = DEFAULT_TIMEOUT_SECONDS) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._closed = False
+        self._channel = open_channel(address)
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+        self._filters = filter_pb2_grpc.FilterServiceStub(self._channel)
+        self._maximizations = maximization_pb2_grpc.MaximizationServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection, and with it the maximizations that are still streamed."""
+        self._closed = True
+        await self._channel.close()
+
+    async def models(self) -> tuple[ModelSummary, ...]:
+        """List the models, by name, then by version with the newest first; nothing is loaded."""
+        summaries: list[ModelSummary] = []
+        token = ""
+        while True:
+            request = model_pb2.ListModelsRequest(page_token=token)
+            page = await self._answer(self._models.ListModels(request, timeout=self._timeout))
+            summaries += [decode_summary(item) for item in page.models]
+            token = page.next_page_token
+            if not token:
+                return tuple(summaries)
+
+    async def model(self, model: str | ModelReference) -> Model:
+        """Describe a model: its input, its labels and the table of its layers. Loads it if it is not loaded yet.
+
+        Raises:
+            NotFound: there is no such model; the error has the nearest names.
+            ModelUnusable: it cannot be imported.
+        """
+        request = model_pb2.GetModelRequest(model=encode_reference(model))
+        response = await self._answer(self._models.GetModel(request, timeout=self._timeout))
+        return decode_model(response.model)
+
+    async def extract_filters(
+        self,
+        model: str | ModelReference,
+        layer: str,
+        *,
+        filters: Sequence[int] = (),
+        normalization: FigureNormalization | None = None,
+        enlargement: int | None = None,
+        tile_limit: int | None = None,
+    ) -> Filters:
+        """Read the weights of a convolution or linear layer, and draw them.
+
+        Args:
+            model: The model, or its name.
+            layer: The name of the layer, as `model(...).layers` has it.
+            filters: Indices of the filters, 0-based, in the order in which they are wanted. Empty: all.
+            normalization: How weights become brightness: `layer` compares filters (default), `filter` shows faint ones,
+                `symmetric` puts zero at middle gray.
+            enlargement: The side of one weight in pixels, 1 to 64. None: so that the figure is about 800 pixels wide.
+            tile_limit: The most tiles that are drawn, 1 to 16384. None: 1024.
+
+        Returns:
+            Exact weights (filter, channel, height, width), bias, statistics and the figure.
+
+        Raises:
+            NotFound: there is no such model or layer; the error has the nearest names.
+            LayerUnusable: the layer has no filters.
+        """
+        request = encode_filters_request(
+            model,
+            layer,
+            filters=filters,
+            normalization=normalization,
+            enlargement=enlargement,
+            tile_limit=tile_limit,
+        )
+        return decode_filters(await self._answer(self._filters.ExtractFilters(request, timeout=self._timeout)))
+
+    async def apply_kernel(
+        self,
+        image: Picture | Iterable[Picture],
+        kernel: Kernel,
+        *,
+        channels: ChannelMode | None = None,
+        flip: bool = False,
+        stride: int | tuple[int, int] | None = None,
+        dilation: int | tuple[int, int] | None = None,
+        padding: PaddingMode | None = None,
+        scale: float | None = None,
+        overlay: bool | None = None,
+        overlay_opacity: float | None = None,
+    ) -> KernelResponses:
+        """Slide a kernel over one image or several, and see where it answers.
+
+        Args:
+            image: A Pillow image, an array, the bytes or the path of a PNG, JPEG or WebP file; or several of these. An
+                array is (height, width), (channel, height, width), (height, width, 3), or these with a batch axis in
+                front; floating-point values are in [0, 1], uint8 in 0 to 255.
+            kernel: A name such as `laplacian`; values (height, width) or (filter, channel, height, width); or
+                `layer_kernel("shapes", "conv1", filters=[3])`.
+            channels: What a two-dimensional kernel slides over: `gray`, the luma (default), or `per_channel`.
+            flip: Turn the kernel by 180 degrees: convolution, instead of the cross-correlation of networks.
+            stride: Pixels between two positions of the kernel, for both axes or (rows, columns). None: 1.
+            dilation: Pixels between two taps of the kernel, for both axes or (rows, columns). None: 1.
+            padding: What stands beyond the border: `reflect` (default), `zeros`, `replicate`, `circular`; or `valid`.
+            scale: The absolute response that gets the full colour. None: the largest one of each image.
+            overlay: Also lay the response over the input. None: yes.
+            overlay_opacity: The weight of the response in the overlay, 0 to 1. None: 0.6.
+
+        Returns:
+            The responses; with one image, `values`, `picture`, `overlay` and `scale` are at hand directly.
+        """
+        request = encode_kernel_request(
+            image,
+            kernel,
+            channels=channels,
+            flip=flip,
+            stride=stride,
+            dilation=dilation,
+            padding=padding,
+            scale=scale,
+            overlay=overlay,
+            overlay_opacity=overlay_opacity,
+        )
+        return decode_responses(await self._answer(self._filters.ApplyKernel(request, timeout=self._timeout)))
+
+    async def maximize(
+        self,
+        model: str | ModelReference,
+        objective: Objective,
+        *,
+        steps: int | None = None,
+        size: tuple[int, int] | None = None,
+        pictures: int | None = None,
+        seed: int | None = None,
+        parameterization: Parameterization | None = None,
+        transforms: Sequence[Transform] | None = None,
+        penalties: Sequence[Penalty] = (),
+        optimizer: Optimizer | None = None,
+        learning_rate: float | None = None,
+        stop_rules: Sequence[StopRule] = (),
+        frame_every: int | None = None,
+        frame_interval: float | None = None,
+        frame_format: FrameFormat | None = None,
+        frame_quality: int | None = None,
+        tensors: bool | None = None,
+        linger: float | None = None,
+        timeout: float | None = None,
+    ) -> "Run":
+        """Find the picture that most excites a part of a network; returns when the server has accepted the job.
+
+        What is None is left to the server, which has a good default; `run.settings` tells what was chosen.
+
+        Args:
+            model: The model, or its name.
+            objective: What is maximized, for example `objectives.class_logit("star")`.
+            steps: The number of steps, 1 to 100000. Default: 256.
+            size: (height, width) in pixels, 8 to 4096 a side. Default: that of the model.
+            pictures: How many, each from its own random start, 1 to 64. Default: 1.
+            seed: What the random numbers are drawn from. The same request with the same seed gives the same bytes on
+                the same machine. Default: the server chooses one.
+            parameterization: How a picture is made of numbers. Default: `parameterizations.fourier()`.
+            transforms: The random changes of each step. None: the default set; empty: none.
+            penalties: What is subtracted from the objective.
+            optimizer: How the numbers are moved. Default: `optimizers.adam()`.
+            learning_rate: Short for `optimizer=optimizers.adam(learning_rate=...)`.
+            stop_rules: Reasons to stop before the last step.
+            frame_every: An intermediate picture every so many steps; 0: none. Default: 16.
+            frame_interval: Instead, at most one intermediate picture in so many seconds.
+            frame_format: How frames are compressed: `png`, `jpeg` or `webp`. Default: `webp`.
+            frame_quality: The quality of JPEG and WebP frames, 1 to 100. Default: 90.
+            tensors: Add the final pictures as float32 to the result. Default: False.
+            linger: Seconds that the job goes on when nobody watches it. Default: it ends at once.
+            timeout: Seconds after which the job is ended. None: never.
+
+        Raises:
+            InvalidArgument: a field is wrong; the error names it.
+            NotFound: there is no such model, layer or class; the error has the nearest names.
+            Overloaded: too many jobs run.
+        """
+        if learning_rate is not None and optimizer is not None:
+            raise invalid("optimizer", expected="optimizer or learning_rate, not both", value="both")
+        settings = MaximizationSettings(
+            model=model if isinstance(model, ModelReference) else ModelReference(model),
+            objective=objective,
+            steps=steps,
+            size=size,
+            pictures=pictures,
+            seed=seed,
+            parameterization=parameterization,
+            transforms=None if transforms is None else tuple(transforms),
+            penalties=tuple(penalties),
+            optimizer=optimizer if learning_rate is None else Adam(learning_rate=learning_rate),
+            stop_rules=tuple(stop_rules),
+            frame_every=frame_every,
+            frame_interval=frame_interval,
+            frame_format=frame_format,
+            frame_quality=frame_quality,
+            tensors=tensors,
+            linger=linger,
+        )
+        request = encode_settings(settings)
+        self._require_open()
+        return await self._follow(self._maximizations.MaximizeActivation(request, timeout=timeout), owned=True)
+
+    async def watch(self, id: str, *, from_step: int | None = None, timeout: float | None = None) -> "Run":
+        """Watch a maximization that is running or finished; closing the run leaves the job to its other watchers.
+
+        Args:
+            id: The id of the job, `run.id`.
+            from_step: The first step whose frames are wanted, as far as they are still kept. None: only new frames.
+            timeout: Seconds after which watching ends. None: never.
+
+        Raises:
+            NotFound: there never was such a job, or it is forgotten.
+        """
+        request = maximization_pb2.WatchMaximizationRequest(maximization_id=id, from_step=from_step)
+        self._require_open()
+        return await self._follow(self._maximizations.WatchMaximization(request, timeout=timeout), owned=False)
+
+    async def maximization(self, id: str) -> Maximization:
+        """Describe a maximization.
+
+        Raises:
+            NotFound: there never was such a job, or it is forgotten.
+        """
+        request = maximization_pb2.GetMaximizationRequest(maximization_id=id)
+        response = await self._answer(self._maximizations.GetMaximization(request, timeout=self._timeout))
+        return decode_maximization(response.maximization)
+
+    async def maximizations(self) -> tuple[Maximization, ...]:
+        """List the maximizations that the server remembers, the newest first."""
+        jobs: list[Maximization] = []
+        token = ""
+        while True:
+            request = maximization_pb2.ListMaximizationsRequest(page_token=token)
+            page = await self._answer(self._maximizations.ListMaximizations(request, timeout=self._timeout))
+            jobs += [decode_maximization(item) for item in page.maximizations]
+            token = page.next_page_token
+            if not token:
+                return tuple(jobs)
+
+    async def cancel(self, id: str) -> bool:
+        """End a maximization before its next step; its watchers get the result so far.
+
+        Returns:
+            Whether it had not ended before.
+
+        Raises:
+            NotFound: there never was such a job, or it is forgotten.
+        """
+        request = maximization_pb2.CancelMaximizationRequest(maximization_id=id)
+        response = await self._answer(self._maximizations.CancelMaximization(request, timeout=self._timeout))
+        return response.cancelled
+
+    async def _answer(self, call: Awaitable[Response]) -> Response:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise decode_error(error, address=self.address) from error
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unavailable("this client is closed")
+
+    async def _follow(self, stream: Stream, *, owned: bool) -> "Run":
+        run = Run(self, stream, owned=owned)
+        await run._accept()
+        return run
+
+
+class Run:
+    """A maximization that is streamed. Iterate it for its frames; `result()` gives the pictures.
+
+    The events are pulled from the server as they are asked for: a slow reader loses intermediate frames, which are
+    counted in `frame.dropped`, never the result. Each event is given once, to whichever of the iterations asks first.
+    Unless it was started with `linger`, the job ends when the run is closed or forgotten.
+
+    Attributes:
+        id: The id by which any client of the server reaches the job.
+        settings: The request with every default filled in.
+        progress: The latest progress; None before the first.
+        warnings: All warnings so far.
+        owned: Whether this run started the job; False for a run that only watches it.
+    """
+
+    id: str
+    settings: MaximizationSettings
+
+    def __init__(self, client: Client, stream: Stream, *, owned: bool) -> None:
+        self._client = client
+        self._stream = stream
+        self._result: Result | None = None
+        self.owned = owned
+        self.progress: Progress | None = None
+        self.warnings: tuple[MaximizationWarning, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Frame]:
+        return self._frames()
+
+    async def _frames(self) -> AsyncIterator[Frame]:
+        while (event := await self.next_event()) is not None:
+            if isinstance(event, Frame):
+                yield event
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that happens, in order: progress, frames, warnings, and last the result."""
+        while (event := await self.next_event()) is not None:
+            yield event
+
+    async def next_event(self) -> Event | None:
+        """The next event; None after the result.
+
+        Raises:
+            PhospheneError: the job failed, or the connection did.
+        """
+        while self._result is None:
+            response = await self._read()
+            event = decode_event(response.event)
+            if event is not None:
+                self._remember(event)
+                return event
+        return None
+
+    async def result(self) -> Result:
+        """What was found; waits for the end of the job and passes over the events until then.
+
+        Raises:
+            PhospheneError: the job failed, or the connection did.
+        """
+        while self._result is None:
+            await self.next_event()
+        return self._result
+
+    async def cancel(self) -> bool:
+        """End the job before its next step; `result()` then gives what it has found so far.
+
+        Returns:
+            Whether it had not ended before.
+        """
+        return await self._client.cancel(self.id)
+
+    async def close(self) -> None:
+        """Stop watching; this ends a job that was started without `linger`."""
+        self._stream.cancel()
+
+    async def _accept(self) -> None:
+        response = await self._read()
+        accepted = response.event.accepted
+        self.id = accepted.maximization_id
+        self.settings = decode_settings(accepted.settings)
+
+    async def _read(
+        self,
+    ) -> maximization_pb2.MaximizeActivationResponse | maximization_pb2.WatchMaximizationResponse:
+        if self._stream.cancelled():
+            raise Cancelled("this run is closed")
+        try:
+            response = await self._stream.read()
+        except grpc.aio.AioRpcError as error:
+            raise decode_error(error, address=self._client.address) from error
+        if isinstance(
+            response, maximization_pb2.MaximizeActivationResponse | maximization_pb2.WatchMaximizationResponse
+        ):
+            return response
+        raise await self._failure()
+
+    async def _failure(self) -> PhospheneError:
+        """Why the stream ended before a result came."""
+        if await self._stream.code() == grpc.StatusCode.OK:
+            return ServerFailure("the stream ended without a result")
+        error = grpc.aio.AioRpcError(
+            await self._stream.code(),
+            await self._stream.initial_metadata(),
+            await self._stream.trailing_metadata(),
+            details=await self._stream.details(),
+        )
+        return decode_error(error, address=self._client.address)
+
+    def _remember(self, event: Event) -> None:
+        match event:
+            case Progress():
+                self.progress = event
+            case MaximizationWarning():
+                self.warnings = (*self.warnings, event)
+            case Result():
+                self._result = event

@@ -1,0 +1,213 @@
+"""The blocking client: every method is the asynchronous one of `phosphene.aio`, waited for.
+
+The calls run in an event loop in a background thread, so they work in scripts, in notebooks, whose own loop is busy,
+and from several threads at once.
+"""
+
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from phosphene import aio
+from phosphene._loop import BackgroundLoop
+from phosphene.embedded import EmbeddedServer
+from phosphene.errors import PhospheneError
+from phosphene.maximizations import Event, Frame, MaximizationSettings, MaximizationWarning, Progress, Result
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def connect(address: str, *, timeout: float | None = aio.DEFAULT_TIMEOUT_SECONDS) -> "Client":
+    """A client of the server at an address; it connects at the first call.
+
+    Args:
+        address: `host:port` or `unix:PATH`.
+        timeout: Seconds that each call may take, except the streams of maximizations. None: for ever.
+    """
+    return Client(address, timeout=timeout)
+
+
+def launch(
+    model_repository: str | Path | None = None, *, start_timeout: float = 120.0, **settings: str | int | float | bool
+) -> "Client":
+    """Start a server of one's own on this machine; closing the client ends it, and so does the end of this program.
+
+    Args:
+        model_repository: Folder of models, `NAME/VERSION/model.{onnx,pt,pt2}`. None: only the bundled model.
+        start_timeout: Seconds until the server must be ready.
+        settings: Further settings of the server, for example `device="cpu"`; `phosphene serve --help` explains them.
+
+    Raises:
+        LaunchFailed: the server could not be started; the message tells what it wrote.
+    """
+    server = EmbeddedServer(model_repository, start_timeout=start_timeout, **settings)
+    server.start()
+    return Client(server.address, server=server)
+
+
+def _blocking(
+    method: Callable[Concatenate[aio.Client, Arguments], Awaitable[Answer]],
+) -> Callable[Concatenate["Client", Arguments], Answer]:
+    """The method of the asynchronous client, waited for; it keeps its signature and its documentation."""
+
+    @wraps(method)
+    def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        return client._loop.run(method(client._client, *args, **kwargs))
+
+    return call
+
+
+def _running(
+    method: Callable[Concatenate[aio.Client, Arguments], Awaitable[aio.Run]],
+) -> Callable[Concatenate["Client", Arguments], "Run"]:
+    """The same for a method that starts or watches a maximization."""
+
+    @wraps(method)
+    def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> "Run":
+        return Run(client._loop.run(method(client._client, *args, **kwargs)), client._loop)
+
+    return call
+
+
+class Client:
+    """Speaks with one server. Made by `connect` and `launch`; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None = aio.DEFAULT_TIMEOUT_SECONDS,
+        server: EmbeddedServer | None = None,
+    ) -> None:
+        self._loop = BackgroundLoop()
+        self._client = self._loop.run(_open(address, timeout))
+        # Runs once: when the client is closed, or when it is forgotten, or when the program ends.
+        self._finalizer = weakref.finalize(self, _close, self._loop, self._client, server)
+
+    models = _blocking(aio.Client.models)
+    model = _blocking(aio.Client.model)
+    extract_filters = _blocking(aio.Client.extract_filters)
+    apply_kernel = _blocking(aio.Client.apply_kernel)
+    maximize = _running(aio.Client.maximize)
+    watch = _running(aio.Client.watch)
+    maximization = _blocking(aio.Client.maximization)
+    maximizations = _blocking(aio.Client.maximizations)
+    cancel = _blocking(aio.Client.cancel)
+
+    @property
+    def address(self) -> str:
+        """The address of the server."""
+        return self._client.address
+
+    def close(self) -> None:
+        """End the connection, and with it the maximizations that are still streamed and an embedded server."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def _open(address: str, timeout: float | None) -> aio.Client:
+    """Make the client inside the loop that it belongs to."""
+    return aio.Client(address, timeout=timeout)
+
+
+def _close(loop: BackgroundLoop, client: aio.Client, server: EmbeddedServer | None) -> None:
+    try:
+        loop.run(client.close())
+    finally:
+        loop.stop()
+        if server is not None:
+            server.stop()
+
+
+class Run:
+    """A maximization that is streamed. Iterate it for its frames; `result()` gives the pictures.
+
+    The events are pulled from the server as they are asked for: a slow reader loses intermediate frames, which are
+    counted in `frame.dropped`, never the result. Each event is given once, to whichever of the iterations asks first.
+    Unless it was started with `linger`, the job ends when the run is closed or forgotten. Interrupting the wait (Ctrl-C)
+    cancels a job that this run started.
+    """
+
+    def __init__(self, run: aio.Run, loop: BackgroundLoop) -> None:
+        self._run = run
+        self._loop = loop
+
+    @property
+    def id(self) -> str:
+        """The id by which any client of the server reaches the job."""
+        return self._run.id
+
+    @property
+    def settings(self) -> MaximizationSettings:
+        """The request with every default filled in."""
+        return self._run.settings
+
+    @property
+    def progress(self) -> Progress | None:
+        """The latest progress; None before the first."""
+        return self._run.progress
+
+    @property
+    def warnings(self) -> tuple[MaximizationWarning, ...]:
+        """All warnings so far."""
+        return self._run.warnings
+
+    def __iter__(self) -> Iterator[Frame]:
+        for event in self.events():
+            if isinstance(event, Frame):
+                yield event
+
+    def events(self) -> Iterator[Event]:
+        """Everything that happens, in order: progress, frames, warnings, and last the result."""
+        while (event := self._wait(self._run.next_event())) is not None:
+            yield event
+
+    def result(self) -> Result:
+        """What was found; waits for the end of the job and passes over the events until then.
+
+        Raises:
+            PhospheneError: the job failed, or the connection did.
+        """
+        return self._wait(self._run.result())
+
+    def cancel(self) -> bool:
+        """End the job before its next step; `result()` then gives what it has found so far.
+
+        Returns:
+            Whether it had not ended before.
+        """
+        return self._loop.run(self._run.cancel())
+
+    def close(self) -> None:
+        """Stop watching; this ends a job that was started without `linger`."""
+        self._loop.run(self._run.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, answer: Awaitable[Answer]) -> Answer:
+        try:
+            return self._loop.run(answer)
+        except KeyboardInterrupt:
+            # The interrupted wait has closed the stream; a job that lingers has to be told.
+            if self._run.owned:
+                with suppress(PhospheneError):
+                    self.cancel()
+            raise

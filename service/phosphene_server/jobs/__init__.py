@@ -1,0 +1,12 @@
+"""Admission and routing: what the front process does with a request between the contract and the worker.
+
+front_desk.py   models, filters and kernels: finds the model, asks the worker
+board.py        maximizations: admits, starts, lists, cancels and forgets jobs
+job.py          one maximization: its state, its watchers, and when it ends for want of them
+watch.py        one watcher: latest-wins for frames and progress, everything else in order
+history.py      the frames that are kept for watchers who come late
+patience.py     a worker whose callers wait until it has started
+pages.py        page tokens
+
+No tensors, no protobuf, no threads: everything happens in one event loop.
+"""

@@ -1,0 +1,117 @@
+"""Writes operations into a graph and, beside them, knows what an example of every value looks like.
+
+A network that asks for the size of its input decides by it. The examples, tensors on the meta device that have a shape
+and a type but no numbers, answer such questions without running anything; the answer itself stays in the graph as a
+node, so that another batch or picture size gets its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from phosphene_server.models.builder import GraphBuilder
+from phosphene_server.models.graph import FilterGeometry
+
+Number = int | float | bool
+
+
+class Emitter:
+    """Adds nodes to a GraphBuilder and keeps what lowering needs to know about them."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+        self.filters: dict[fx.Node, FilterGeometry] = {}
+        """How the nodes that slide filters do it."""
+        self.inputs: list[fx.Node] = []
+        self._examples: dict[fx.Node, Any] = {}
+        self._numbers: set[fx.Node] = set()
+        self._tensors: dict[str, fx.Node] = {}
+
+    def input(self, name: str, example: Tensor | None) -> fx.Node:
+        """Add an input of the model; `example`: a meta tensor like it, None where nothing is known."""
+        node = self.builder.input(name)
+        self.inputs.append(node)
+        self._remember(node, example)
+        return node
+
+    def tensor(self, name: str, value: Tensor) -> fx.Node:
+        """Add a trained tensor or constant under its author's name; the same name gives the same node."""
+        if name not in self._tensors:
+            self._tensors[name] = self.builder.tensor(name, value)
+            self._remember(self._tensors[name], value.to("meta"))
+        return self._tensors[name]
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
+        """Add an operation that gives a tensor or several."""
+        node = self.builder.call(function, *arguments, **keywords)
+        self._remember(node, self._evaluate(function, arguments, keywords))
+        return node
+
+    def number(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compute a number: at once where all arguments are known, otherwise as a node."""
+        if not _contains_node(arguments):
+            return function(*arguments)
+        node = self.call(function, *arguments)
+        self._numbers.add(node)
+        return node
+
+    def size(self, tensor: fx.Node, axis: Any) -> Any:
+        """Return the length of an axis: a number where the tensor is trained, otherwise a node."""
+        if tensor.op == "get_attr":
+            return int(self._examples[tensor].shape[axis])
+        return self.number(torch.Tensor.size, tensor, axis)
+
+    def item(self, sequence: fx.Node, index: int) -> fx.Node:
+        """Return one of the several tensors that an operation gives."""
+        return self.call(_item, sequence, index)
+
+    def example(self, value: Any) -> Any:
+        """Return what a value looks like: a meta tensor, a number; None where it is not known."""
+        return self._examples.get(value) if isinstance(value, fx.Node) else value
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether a value is a tensor, and not a number, known or not."""
+        return isinstance(value, fx.Node) and value not in self._numbers
+
+    def is_open(self, value: Any) -> bool:
+        """Whether a value is a number that differs from input to input."""
+        return isinstance(value, fx.Node) and value in self._numbers
+
+    @property
+    def reference(self) -> fx.Node:
+        """The input that says which floating-point type and device the graph works in."""
+        return self.inputs[0]
+
+    def _remember(self, node: fx.Node, example: Any) -> None:
+        if example is not None:
+            self._examples[node] = example
+
+    def _evaluate(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
+        missing = False
+
+        def look_up(node: fx.Node) -> Any:
+            nonlocal missing
+            missing = missing or node not in self._examples
+            return self._examples.get(node)
+
+        known = fx.node.map_arg((arguments, keywords), look_up)
+        if missing:
+            return None
+        try:
+            with torch.no_grad():
+                return function(*known[0], **known[1])
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
+            # The example does not fit, for example because nobody knows the size of picture that the network takes.
+            return None
+
+
+def _item(sequence: Any, index: int) -> Any:
+    return sequence[index]
+
+
+def _contains_node(arguments: Any) -> bool:
+    found: list[fx.Node] = []
+    fx.node.map_arg(arguments, found.append)
+    return bool(found)

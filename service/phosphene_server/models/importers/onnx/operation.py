@@ -1,0 +1,253 @@
+"""One ONNX node on its way into the graph: what a handler reads, and how it emits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from onnx import AttributeProto, NodeProto, TensorProto, helper
+from torch import Tensor, fx
+from torch.fx.node import map_aggregate
+
+from phosphene_server.errors import UnsupportedModel
+from phosphene_server.models.builder import GraphBuilder
+from phosphene_server.models.graph import FilterGeometry
+from phosphene_server.models.importers.onnx.skeleton import ValueType
+from phosphene_server.models.importers.onnx.tensors import FLOATING, read_tensor
+from phosphene_server.models.importers.onnx.values import Sizes, Value, sizes_tensor
+
+MAXIMUM_CONSTANT = 2**28
+"""Elements of a constant that a few numbers in the file ask for; a gigabyte in float32."""
+
+Numbers = list[Any] | fx.Node
+"""Numbers of a shape-like input, each known or an fx node; one fx node where even how many is unknown."""
+
+
+class Constants:
+    """The tensors that are known at import, and where those that the graph reads are kept in it."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+        self._names: dict[int, str] = {}
+        self._named: list[Tensor] = []
+        self._placed: dict[int, fx.Node] = {}
+
+    def name(self, tensor: Tensor, name: str) -> None:
+        """Give a tensor the name under which it will be kept; the first name stays."""
+        if id(tensor) not in self._names:
+            self._names[id(tensor)] = name
+            self._named.append(tensor)  # alive as long as its id is a key
+
+    def name_of(self, tensor: Tensor) -> str | None:
+        """Return the name of a tensor, None for one that was computed on the way."""
+        return self._names.get(id(tensor))
+
+    def place(self, tensor: Tensor, name: str) -> fx.Node:
+        """Return a node that reads the tensor. `name` is for one that has no name yet."""
+        self.name(tensor, name)
+        if id(tensor) not in self._placed:
+            value = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+            self._placed[id(tensor)] = self.builder.tensor(self._names[id(tensor)], value)
+        return self._placed[id(tensor)]
+
+    def reference(self) -> fx.Node:
+        """Return a node whose tensor has the device and the floating-point type of the graph, whatever it is moved to."""
+        if not hasattr(self, "_reference"):
+            self._reference = torch.zeros(())
+        return self.place(self._reference, "floating_point_reference")
+
+
+class Operation:
+    """One ONNX node: its inputs and attributes, and what its handler says of the layer."""
+
+    def __init__(
+        self,
+        node: NodeProto,
+        inputs: Sequence[Value | None],
+        types: Sequence[ValueType | None],
+        *,
+        kind: str,
+        opset: int,
+        model: str,
+        constants: Constants,
+    ) -> None:
+        self.node = node
+        self.inputs = tuple(inputs)
+        self.kind = kind
+        """What the layer table will say; a handler may be more precise."""
+        self.filters: FilterGeometry | None = None
+        self.parameters: list[str] = []
+        self.opset = opset
+        self._types = tuple(types)
+        self._attributes: Mapping[str, AttributeProto] = {attribute.name: attribute for attribute in node.attribute}
+        self._model = model
+        self._constants = constants
+        self._temporaries = 0
+
+    # What came
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return an attribute as a Python value, strings decoded and tensors in torch."""
+        if name not in self._attributes:
+            return default
+        value = helper.get_attribute_value(self._attributes[name])
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, TensorProto):
+            return read_tensor(value)
+        return list(value) if self._attributes[name].type == AttributeProto.INTS else value
+
+    def input(self, index: int) -> Value | None:
+        """Return an input as it is; None where it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def data(self, index: int) -> Tensor | fx.Node:
+        """Return an input as a tensor.
+
+        Raises:
+            ValueError: the input is left out.
+        """
+        value = self.optional(index)
+        if value is None:
+            raise ValueError(f"input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> Tensor | fx.Node | None:
+        """Return an input as a tensor, or None where it is left out."""
+        value = self.input(index)
+        return self.materialized(value) if isinstance(value, Sizes) else value
+
+    def constant(self, index: int) -> Tensor | None:
+        """Return an input that is known at import, else None."""
+        value = self.input(index)
+        return value if isinstance(value, Tensor) else None
+
+    def operand(self, index: int) -> Any:
+        """Return an input as a tensor, a known or computed single number as a Python number."""
+        value = self.input(index)
+        if isinstance(value, Sizes) and value.elements.ndim == 0:
+            return value.elements.item()
+        if isinstance(value, Tensor) and value.ndim == 0:
+            return value.item()
+        return self.data(index)
+
+    def numbers(self, index: int) -> Numbers | None:
+        """Return a shape-like input (shape, axes, pads, scales...) as Python numbers; None where it is left out."""
+        value = self.input(index)
+        if isinstance(value, Tensor):
+            return list(value.flatten().tolist())
+        if isinstance(value, Sizes):
+            return list(value.elements.flat)
+        if isinstance(value, fx.Node):
+            node: fx.Node = self.call(_number_list, value)
+            return node
+        return None
+
+    def known_numbers(self, index: int, attribute: str) -> list[Any] | None:
+        """Return numbers that older operator sets have as an attribute and newer ones as an input.
+
+        Raises:
+            UnsupportedModel: they are computed at run time.
+        """
+        if attribute in self._attributes:
+            return list(self.attribute(attribute))
+        if self.input(index) is None:
+            return None
+        tensor = self.constant(index)
+        if tensor is None:
+            raise self.unsupported(f"{attribute} that are computed at run time")
+        return list(tensor.flatten().tolist())
+
+    def rank(self, index: int) -> int | None:
+        """Return the number of axes of an input, None if it is unknown."""
+        value = self.input(index)
+        if isinstance(value, Tensor):
+            return value.ndim
+        if isinstance(value, Sizes):
+            return value.elements.ndim
+        known = self._types[index]
+        return None if known is None or known.shape is None else len(known.shape)
+
+    def declared_shape(self, index: int) -> tuple[int | None, ...] | None:
+        """Return the shape of an input at the sizes that the file declares; None if it is unknown."""
+        known = self._types[index]
+        return None if known is None else known.shape
+
+    def is_floating(self, index: int) -> bool:
+        """Return whether an input is of a floating-point type; yes if it is unknown."""
+        value = self.input(index)
+        if isinstance(value, Tensor | Sizes):
+            return value.dtype.is_floating_point
+        known = self._types[index]
+        return known is None or known.element_type == TensorProto.UNDEFINED or known.element_type in FLOATING
+
+    def wants(self, output: int) -> bool:
+        """Return whether an optional output is asked for."""
+        return output < len(self.node.output) and bool(self.node.output[output])
+
+    # What goes into the graph
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Apply a functional operation: now, if all its arguments are known, else as a node of the graph."""
+        found: list[fx.Node] = []
+        map_aggregate((arguments, keywords), lambda item: found.append(item) if isinstance(item, fx.Node) else None)
+        if not found:
+            with torch.no_grad():
+                return function(*arguments, **keywords)
+        arguments, keywords = map_aggregate((arguments, keywords), self._placed)  # type: ignore[assignment, misc]  # as given
+        return self._constants.builder.call(function, *arguments, **keywords)
+
+    def placed(self, value: Tensor | fx.Node, name: str | None = None) -> fx.Node:
+        """Return a value as a node; a constant is kept in the graph, by its own name or `name`."""
+        if isinstance(value, fx.Node):
+            return value
+        if self._constants.name_of(value) is None and name is None:
+            name = f"{self.node.output[0]}.constant{self._temporaries}"
+            self._temporaries += 1
+        node = self._constants.place(value, name or "")
+        if value.is_floating_point() and value.ndim > 0 and node.target not in self.parameters:
+            self.parameters.append(str(node.target))
+        return node
+
+    def transposed(self, tensor: Tensor) -> fx.Node:
+        """Return a node of a constant matrix with its axes exchanged."""
+        name = self._constants.name_of(tensor) or self.node.output[0]
+        return self.placed(tensor.t().contiguous(), f"{name}_transposed")
+
+    def reference(self) -> fx.Node:
+        """Return a node whose tensor has the device and the floating-point type of the graph."""
+        return self._constants.reference()
+
+    def materialized(self, value: Sizes) -> fx.Node:
+        """Return sizes as a tensor of the graph."""
+        elements, shape = list(value.elements.flat), list(value.elements.shape)
+        node: fx.Node = self.call(sizes_tensor, elements, shape, value.dtype, self.reference())
+        return node
+
+    def bounded(self, shape: Numbers) -> Numbers:
+        """Return the shape of a tensor that is about to be made.
+
+        Raises:
+            ValueError: a constant of that shape would take gigabytes.
+        """
+        volume = 1
+        for length in () if isinstance(shape, fx.Node) else shape:
+            volume *= length if isinstance(length, int) else 1
+        if volume > MAXIMUM_CONSTANT:
+            raise ValueError(f"a constant of shape {shape} is larger than {MAXIMUM_CONSTANT} elements")
+        return shape
+
+    def unsupported(self, detail: str) -> UnsupportedModel:
+        """Return the error that this operator is known but not used in this way."""
+        name = self.node.name or self.node.output[0]
+        return UnsupportedModel(
+            self._model, "it uses operators in ways that are not supported", ((f"{self.node.op_type} with {detail}", (name,)),)
+        )
+
+    def _placed(self, item: Any) -> Any:
+        return self.placed(item) if isinstance(item, Tensor) else item
+
+
+def _number_list(tensor: Tensor) -> list[float]:
+    """Return the elements of a tensor as Python numbers; on a GPU this waits for the device."""
+    numbers: list[float] = tensor.flatten().tolist()
+    return numbers

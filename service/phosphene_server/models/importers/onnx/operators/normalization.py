@@ -1,0 +1,141 @@
+"""Normalization over batch statistics, layers, instances, groups and channels."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.values import Value
+
+
+def batch_normalization(operation: Operation) -> Value:
+    """BatchNormalization with the statistics of the file; the mode that takes those of the batch is for training."""
+    if operation.attribute("training_mode", 0) or operation.wants(1):
+        raise operation.unsupported("training mode")
+    value, weight, bias, mean, variance = (operation.data(index) for index in range(5))
+    epsilon = operation.attribute("epsilon", 1e-5)
+    # F.batch_norm takes the running statistics before weight and bias; the flag keeps it from changing them.
+    result: Value = operation.call(
+        F.batch_norm, value, mean, variance, weight, bias, training=False, momentum=0.0, eps=epsilon
+    )
+    return result
+
+
+def layer_normalization(operation: Operation) -> Value | tuple[Value, ...]:
+    """LayerNormalization over all axes from `axis` on; its optional outputs are the mean and 1 / deviation."""
+    value, weight, bias = operation.data(0), operation.data(1), operation.optional(2)
+    axis, epsilon = operation.attribute("axis", -1), operation.attribute("epsilon", 1e-5)
+    rank = operation.rank(0)
+    axes = -axis if axis < 0 else None if rank is None else rank - axis
+    result: Value
+    if isinstance(weight, Tensor) and weight.ndim == axes and not operation.wants(1) and not operation.wants(2):
+        result = operation.call(F.layer_norm, value, tuple(weight.shape), weight, bias, epsilon)
+        return result
+    moments = operation.call(layer_moments, value, axis, epsilon)
+    mean, inverse = (operation.call(item, moments, index) for index in (0, 1))
+    result = operation.call(scaled_layer, value, mean, inverse, weight, bias)
+    return result, mean, inverse
+
+
+def item(values: Any, index: int) -> Any:
+    """Return one of several results."""
+    return values[index]
+
+
+def layer_moments(tensor: Tensor, axis: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the mean over all axes from `axis` on, and 1 / sqrt(variance + epsilon)."""
+    axes = tuple(range(axis % tensor.ndim, tensor.ndim))
+    variance, mean = torch.var_mean(tensor, dim=axes, correction=0, keepdim=True)
+    return mean, torch.rsqrt(variance + epsilon)
+
+
+def scaled_layer(tensor: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return (x - mean) * inverse * weight + bias."""
+    normalized = (tensor - mean) * inverse * weight
+    return normalized if bias is None else normalized + bias
+
+
+def instance_normalization(operation: Operation) -> Value:
+    """InstanceNormalization: every channel of every picture by its own statistics."""
+    value, weight, bias = (operation.data(index) for index in range(3))
+    result: Value = operation.call(normalize_instances, value, weight, bias, operation.attribute("epsilon", 1e-5))
+    return result
+
+
+def normalize_instances(tensor: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalize each plane of (batch, channel, spatial...); unlike torch's, also a plane of one element."""
+    shape = (1, -1, *[1] * (tensor.ndim - 2))
+    mean, inverse = layer_moments(tensor, 2, epsilon)
+    return (tensor - mean) * inverse * weight.reshape(shape) + bias.reshape(shape)
+
+
+def group_normalization(operation: Operation) -> Value:
+    """GroupNormalization: one scale for each group in opset 18 to 20, for each channel since 21."""
+    value, weight, bias = (operation.data(index) for index in range(3))
+    groups, epsilon = operation.attribute("num_groups"), operation.attribute("epsilon", 1e-5)
+    result: Value
+    if operation.opset >= 21:
+        result = operation.call(F.group_norm, value, groups, weight, bias, epsilon)
+    else:
+        result = operation.call(scale_groups, value, groups, weight, bias, epsilon)
+    return result
+
+
+def scale_groups(tensor: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalize groups of channels with one scale and bias for each group."""
+    members = tensor.shape[1] // groups
+    return F.group_norm(tensor, groups, weight.repeat_interleave(members), bias.repeat_interleave(members), epsilon)
+
+
+def rms_normalization(operation: Operation) -> Value:
+    """RMSNormalization over all axes from `axis` on."""
+    axis, epsilon = operation.attribute("axis", -1), operation.attribute("epsilon", 1e-5)
+    result: Value = operation.call(divide_by_root_mean_square, operation.data(0), operation.data(1), axis, epsilon)
+    return result
+
+
+def divide_by_root_mean_square(tensor: Tensor, weight: Tensor, axis: int, epsilon: float) -> Tensor:
+    """Return x / sqrt(mean(x²) + epsilon) * weight."""
+    axes = tuple(range(axis % tensor.ndim, tensor.ndim))
+    return tensor * torch.rsqrt((tensor * tensor).mean(dim=axes, keepdim=True) + epsilon) * weight
+
+
+def local_response_normalization(operation: Operation) -> Value:
+    """LRN (Krizhevsky et al. 2012): each value by the squares of its neighbours in other channels."""
+    size, bias = operation.attribute("size"), operation.attribute("bias", 1.0)
+    alpha, beta = operation.attribute("alpha", 1e-4), operation.attribute("beta", 0.75)
+    result: Value = operation.call(divide_by_neighbours, operation.data(0), size, alpha, beta, bias)
+    return result
+
+
+def divide_by_neighbours(tensor: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
+    """Return x / (bias + alpha / size * sum of squares)^beta, over `size` channels around each.
+
+    An even window reaches one channel further forwards; `F.local_response_norm` lets it reach further backwards.
+    """
+    before, after = (size - 1) // 2, size // 2
+    padding = [0, 0] * (tensor.ndim - 2) + [before, after]
+    sums = F.pad(tensor * tensor, padding).unfold(1, size, 1).sum(-1)
+    return tensor / (bias + alpha / size * sums) ** beta
+
+
+def lp_normalization(operation: Operation) -> Value:
+    """LpNormalization: divides by the norm along an axis; zero stays zero."""
+    axis, order = operation.attribute("axis", -1), operation.attribute("p", 2)
+    result: Value = operation.call(F.normalize, operation.data(0), float(order), axis)
+    return result
+
+
+def mean_variance_normalization(operation: Operation) -> Value:
+    """MeanVarianceNormalization."""
+    axes = tuple(operation.attribute("axes", [0, 2, 3]))
+    result: Value = operation.call(standardize, operation.data(0), axes)
+    return result
+
+
+def standardize(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return (x - mean) / (deviation + 1e-9) over some axes, as the specification defines it."""
+    variance, mean = torch.var_mean(tensor, dim=axes, correction=0, keepdim=True)
+    return (tensor - mean) / (variance.sqrt() + 1e-9)

@@ -1,0 +1,115 @@
+"""Padding: the Pad operator, and the automatic padding of convolutions and pools."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.values import Value
+
+
+def padding_list(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Return padding in the order of `F.pad`: the last axis first, before and after side by side."""
+    return [count for pair in reversed(list(zip(before, after, strict=True))) for count in pair]
+
+
+def same_padding(
+    lengths: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], *, upper: bool
+) -> tuple[list[int], list[int]]:
+    """Return the padding before and after with which the output has ceil(length / stride) positions.
+
+    The odd element goes to the end if `upper`, else to the beginning.
+    """
+    before, after = [], []
+    for length, width, step, spread in zip(lengths, kernel, stride, dilation, strict=True):
+        outputs = -(-length // step)
+        total = max((outputs - 1) * step + (width - 1) * spread + 1 - length, 0)
+        smaller, larger = total // 2, total - total // 2
+        before.append(smaller if upper else larger)
+        after.append(larger if upper else smaller)
+    return before, after
+
+
+def pad_same(
+    tensor: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    upper: bool,
+) -> Tensor:
+    """Pad (batch, channel, spatial...) with zeros for auto_pad SAME_UPPER or SAME_LOWER, at its size at run time."""
+    before, after = same_padding(list(tensor.shape[2:]), kernel, stride, dilation, upper=upper)
+    return F.pad(tensor, padding_list(before, after))
+
+
+def pad(operation: Operation) -> Value:
+    """Pad: amounts are an attribute before opset 11, an input after; `axes` came with opset 18."""
+    value = operation.data(0)
+    amounts = operation.numbers(1) if operation.opset >= 11 else operation.attribute("pads")
+    mode = operation.attribute("mode", "constant")
+    fill = _fill(operation)
+    axes = operation.known_numbers(3, "axes") if operation.opset >= 18 else None
+    result: Value
+    if isinstance(amounts, list) and axes is None and mode == "constant":
+        half = len(amounts) // 2
+        result = operation.call(F.pad, value, padding_list(amounts[:half], amounts[half:]), "constant", fill)
+    else:
+        result = operation.call(pad_axes, value, amounts, axes, mode, fill)
+    return result
+
+
+def _fill(operation: Operation) -> float:
+    if operation.opset < 11:
+        return float(operation.attribute("value", 0.0))
+    given = operation.numbers(2)
+    if not given:
+        return 0.0
+    fill: float = given[0] if isinstance(given, list) else operation.call(first_number, given)
+    return fill
+
+
+def first_number(numbers: list[float]) -> float:
+    """Return the first of some numbers."""
+    return numbers[0]
+
+
+def pad_axes(tensor: Tensor, amounts: Sequence[int], axes: Sequence[int] | None, mode: str, fill: float) -> Tensor:
+    """Pad chosen axes, or crop where an amount is negative.
+
+    Args:
+        tensor: Any shape.
+        amounts: Elements before each of the axes, then after each of them.
+        axes: None: all, in order.
+        mode: `constant`, `reflect` (without the border), `edge` or `wrap`.
+        fill: The value that `constant` takes.
+    """
+    chosen = [axis % tensor.ndim for axis in axes] if axes is not None else list(range(tensor.ndim))
+    before, after = [0] * tensor.ndim, [0] * tensor.ndim
+    for position, axis in enumerate(chosen):
+        before[axis], after[axis] = int(amounts[position]), int(amounts[position + len(chosen)])
+    if mode == "constant":
+        return F.pad(tensor, padding_list(before, after), value=fill)
+    for axis in range(tensor.ndim):
+        if before[axis] or after[axis]:
+            length = tensor.shape[axis]
+            places = torch.arange(-before[axis], length + after[axis], device=tensor.device)
+            tensor = tensor.index_select(axis, _folded(places, length, mode))
+    return tensor
+
+
+def _folded(places: Tensor, length: int, mode: str) -> Tensor:
+    """Fold places outside of [0, length) back into it."""
+    if mode == "edge":
+        return places.clamp(0, length - 1)
+    if mode == "wrap":
+        return places % length
+    if mode == "reflect":
+        period = max(2 * (length - 1), 1)
+        places = places % period
+        return torch.where(places < length, places, period - places)
+    raise ValueError(f"Pad has no mode {mode!r}")
+
+

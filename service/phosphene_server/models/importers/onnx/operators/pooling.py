@@ -1,0 +1,235 @@
+"""Max, average, Lp and global pooling.
+
+torch pools directly where it can: padding that is the same on both sides and at most half of the kernel. For the rest
+(asymmetric or large padding, SAME) the input is padded first, exactly so far that windows without any rounding remain.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.operators.convolution import CONVOLUTIONS, Window
+from phosphene_server.models.importers.onnx.operators.padding import padding_list, same_padding
+from phosphene_server.models.importers.onnx.values import Value
+
+MAX_POOLS: Mapping[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVERAGE_POOLS: Mapping[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+"""Spatial axes -> operation."""
+
+
+def max_pool(operation: Operation) -> Value | tuple[Value, ...]:
+    """MaxPool; its optional second output, the flat indices of the maxima, only with symmetric padding."""
+    value = operation.data(0)
+    window = _window(operation, MAX_POOLS)
+    rounding = bool(operation.attribute("ceil_mode", 0))
+    function = MAX_POOLS[len(window.kernel)]
+    geometry = (window.kernel, window.stride, window.before, window.dilation)
+    if operation.wants(1):
+        if not _direct(window) or operation.attribute("storage_order", 0):
+            raise operation.unsupported("indices of asymmetric or column-major windows")
+        pooled = operation.call(function, value, *geometry, ceil_mode=rounding, return_indices=True)
+        return operation.call(first, pooled), operation.call(flat_indices, pooled, value)
+    if _direct(window):
+        result: Value = operation.call(function, value, *geometry, ceil_mode=rounding)
+        return result
+    padded = operation.call(pad_windows, value, *_padding(window), ceil_mode=rounding, fill=-torch.inf)
+    result = operation.call(function, padded, window.kernel, window.stride, 0, window.dilation)
+    return result
+
+
+def average_pool(operation: Operation) -> Value:
+    """AveragePool."""
+    value = operation.data(0)
+    window = _window(operation, AVERAGE_POOLS)
+    rounding = bool(operation.attribute("ceil_mode", 0))
+    inclusive = bool(operation.attribute("count_include_pad", 0))
+    result: Value
+    if _direct(window) and not any(spread > 1 for spread in window.dilation):
+        function = AVERAGE_POOLS[len(window.kernel)]
+        result = operation.call(function, value, window.kernel, window.stride, window.before, rounding, inclusive)
+    else:
+        result = operation.call(
+            average_windows, value, *_padding(window), ceil_mode=rounding, count_include_pad=inclusive
+        )
+    return result
+
+
+def lp_pool(operation: Operation) -> Value:
+    """LpPool: the p-norm of each window."""
+    value = operation.data(0)
+    window = _window(operation, AVERAGE_POOLS)
+    rounding = bool(operation.attribute("ceil_mode", 0))
+    result: Value = operation.call(norm_windows, value, *_padding(window), operation.attribute("p", 2), ceil_mode=rounding)
+    return result
+
+
+def global_average_pool(operation: Operation) -> Value:
+    """GlobalAveragePool: as torch writes it, so that graph rewriting recognises it."""
+    value, rank = operation.data(0), operation.rank(0)
+    result: Value
+    if rank == 4:
+        result = operation.call(F.adaptive_avg_pool2d, value, 1)
+    else:
+        result = operation.call(global_mean, value)
+    return result
+
+
+def global_max_pool(operation: Operation) -> Value:
+    """GlobalMaxPool."""
+    result: Value = operation.call(global_max, operation.data(0))
+    return result
+
+
+def global_lp_pool(operation: Operation) -> Value:
+    """GlobalLpPool."""
+    result: Value = operation.call(global_norm, operation.data(0), operation.attribute("p", 2))
+    return result
+
+
+def global_mean(tensor: Tensor) -> Tensor:
+    """Return the mean over the spatial axes of (batch, channel, spatial...), which stay with length 1."""
+    return tensor.mean(dim=tuple(range(2, tensor.ndim)), keepdim=True)
+
+
+def global_max(tensor: Tensor) -> Tensor:
+    """Return the maximum over the spatial axes; of several equal maxima the first alone has a gradient, as in pools."""
+    flat = tensor.flatten(2).max(dim=2).values
+    return flat.reshape(*flat.shape, *[1] * (tensor.ndim - 2))
+
+
+def global_norm(tensor: Tensor, order: float) -> Tensor:
+    """Return the p-norm over the spatial axes."""
+    return torch.linalg.vector_norm(tensor, order, dim=tuple(range(2, tensor.ndim)), keepdim=True)
+
+
+def first(pair: Sequence[Tensor]) -> Tensor:
+    """Return the first of some results."""
+    return pair[0]
+
+
+def flat_indices(pooled: Sequence[Tensor], source: Tensor) -> Tensor:
+    """Return indices within each plane, as torch gives them, as indices into the whole input, as ONNX wants them."""
+    indices = pooled[1]
+    planes = torch.arange(indices.shape[0] * indices.shape[1], device=indices.device)
+    starts = planes * source[0, 0].numel()
+    return indices + starts.reshape(*indices.shape[:2], *[1] * (indices.ndim - 2))
+
+
+def pad_windows(
+    tensor: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    automatic: str,
+    *,
+    ceil_mode: bool,
+    fill: float,
+) -> Tensor:
+    """Pad or crop (batch, channel, spatial...) so that windows without padding and rounding are those asked for.
+
+    A window that would start behind the input and the padding before it is left out, as in torch and in the ONNX
+    specification since opset 19.
+    """
+    lengths = list(tensor.shape[2:])
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        before, after = same_padding(lengths, kernel, stride, dilation, upper=automatic == "SAME_UPPER")
+    needed = []
+    for axis, length in enumerate(lengths):
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        room = length + before[axis] + after[axis] - reach
+        steps = -(-room // stride[axis]) if ceil_mode else room // stride[axis]
+        if ceil_mode and steps * stride[axis] >= length + before[axis]:
+            steps -= 1
+        needed.append(steps * stride[axis] + reach - length - before[axis])
+    return F.pad(tensor, padding_list(before, needed), value=fill)
+
+
+def average_windows(
+    tensor: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    automatic: str,
+    *,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Tensor:
+    """Return the mean of each window: its sum over the number of its elements that count.
+
+    Args:
+        tensor: (batch, channel, spatial...).
+        kernel: One number per spatial axis, as all that follow.
+        stride: Step between windows.
+        dilation: Distance between the elements of a window.
+        before: Padding before each axis.
+        after: Padding after each axis.
+        automatic: The auto_pad attribute.
+        ceil_mode: Whether a last window may hang over the end.
+        count_include_pad: Whether padding counts; what hangs over the padding never does.
+    """
+    geometry = (kernel, stride, dilation, before, after, automatic)
+    counted = torch.ones_like(tensor[:1, :1])
+    if count_include_pad:
+        if automatic in ("SAME_UPPER", "SAME_LOWER"):
+            upper = automatic == "SAME_UPPER"
+            before, after = same_padding(list(tensor.shape[2:]), kernel, stride, dilation, upper=upper)
+        inside = F.pad(counted, padding_list(before, after), value=1.0)
+        whole = pad_windows(counted, *geometry, ceil_mode=ceil_mode, fill=0.0)
+        extra = [have - want for have, want in zip(whole.shape[2:], inside.shape[2:], strict=True)]
+        counted = F.pad(inside, padding_list([0] * len(extra), extra))
+    else:
+        counted = pad_windows(counted, *geometry, ceil_mode=ceil_mode, fill=0.0)
+    padded = pad_windows(tensor, *geometry, ceil_mode=ceil_mode, fill=0.0)
+    return _sums(padded, kernel, stride, dilation) / _sums(counted, kernel, stride, dilation)
+
+
+def norm_windows(
+    tensor: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    automatic: str,
+    order: float,
+    *,
+    ceil_mode: bool,
+) -> Tensor:
+    """Return the p-norm of each window."""
+    geometry = (kernel, stride, dilation, before, after, automatic)
+    padded = pad_windows(tensor.abs() ** order, *geometry, ceil_mode=ceil_mode, fill=0.0)
+    sums: Tensor = _sums(padded, kernel, stride, dilation) ** (1.0 / order)
+    return sums
+
+
+def _sums(tensor: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return the sum of each window, by a convolution of every plane with ones."""
+    batch, channels = tensor.shape[:2]
+    ones = tensor.new_ones(1, 1, *kernel)
+    planes = tensor.reshape(batch * channels, 1, *tensor.shape[2:])
+    sums = CONVOLUTIONS[len(kernel)](planes, ones, None, tuple(stride), 0, tuple(dilation))
+    return sums.reshape(batch, channels, *sums.shape[2:])
+
+
+def _window(operation: Operation, functions: Mapping[int, Callable[..., Any]]) -> Window:
+    window = Window(operation, operation.attribute("kernel_shape"))
+    if len(window.kernel) not in functions:
+        raise operation.unsupported(f"{len(window.kernel)} spatial axes")
+    return window
+
+
+def _direct(window: Window) -> bool:
+    """Whether torch pools with this padding."""
+    return window.symmetric and all(2 * pad <= width for pad, width in zip(window.before, window.kernel, strict=True))
+
+
+def _padding(window: Window) -> tuple[tuple[int, ...] | str, ...]:
+    return window.kernel, window.stride, window.dilation, window.before, window.after, window.automatic

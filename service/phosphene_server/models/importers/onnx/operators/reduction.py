@@ -1,0 +1,104 @@
+"""Operators that reduce axes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.values import Value
+
+Reduction = Callable[[Tensor, Sequence[int], bool], Tensor]
+"""Takes a tensor, the axes to reduce, and whether they stay with length 1."""
+
+
+def reduced(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
+    """Return the handler of a Reduce operator; axes are an attribute at first, an input since opset 13 or 18."""
+
+    def handler(operation: Operation) -> Value:
+        value = operation.data(0)
+        axes = operation.known_numbers(1, "axes")
+        keep = bool(operation.attribute("keepdims", 1))
+        if not axes and operation.attribute("noop_with_empty_axes", 0):
+            return value
+        result: Value
+        rank = operation.rank(0)
+        if axes or rank:
+            result = operation.call(function, value, tuple(axes or range(rank or 0)), keep)
+        else:
+            result = operation.call(reduce_all, value, function, keep)
+        return result
+
+    return handler
+
+
+def reduce_all(tensor: Tensor, function: Reduction, keep: bool) -> Tensor:
+    """Reduce all axes of a tensor whose rank is known at run time alone."""
+    return function(tensor, tuple(range(tensor.ndim)), keep)
+
+
+def product(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return the product over some axes."""
+    for axis in sorted((axis % tensor.ndim for axis in axes), reverse=True):
+        tensor = tensor.prod(dim=axis, keepdim=keep)
+    return tensor
+
+
+def absolute_sum(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return the sum of magnitudes."""
+    return tensor.abs().sum(dim=tuple(axes), keepdim=keep)
+
+
+def euclidean_norm(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return the root of the sum of squares; its gradient at zero is zero."""
+    if not tensor.is_floating_point():
+        return (tensor * tensor).sum(dim=tuple(axes), keepdim=keep).double().sqrt().to(tensor.dtype)
+    return torch.linalg.vector_norm(tensor, 2, dim=tuple(axes), keepdim=keep)
+
+
+def log_sum(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return the logarithm of the sum."""
+    return tensor.sum(dim=tuple(axes), keepdim=keep).log()
+
+
+def square_sum(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return the sum of squares."""
+    return (tensor * tensor).sum(dim=tuple(axes), keepdim=keep)
+
+
+def argument(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
+    """Return the handler of ArgMax or ArgMin."""
+
+    def handler(operation: Operation) -> Value:
+        axis, keep = operation.attribute("axis", 0), bool(operation.attribute("keepdims", 1))
+        last = bool(operation.attribute("select_last_index", 0))
+        result: Value = operation.call(extreme_index, operation.data(0), function, axis, keep, last)
+        return result
+
+    return handler
+
+
+def extreme_index(tensor: Tensor, function: Callable[..., Tensor], axis: int, keep: bool, last: bool) -> Tensor:
+    """Return the index of the extreme, the first of several equal ones or the last."""
+    if not last:
+        return function(tensor, dim=axis, keepdim=keep)
+    return tensor.shape[axis] - 1 - function(tensor.flip(axis), dim=axis, keepdim=keep)
+
+
+def cumulative_sum(operation: Operation) -> Value:
+    """CumSum."""
+    axis = operation.numbers(1)
+    if not isinstance(axis, list):
+        raise operation.unsupported("an axis that is computed at run time")
+    exclusive, reverse = bool(operation.attribute("exclusive", 0)), bool(operation.attribute("reverse", 0))
+    result: Value = operation.call(running_sum, operation.data(0), axis[0], exclusive, reverse)
+    return result
+
+
+def running_sum(tensor: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
+    """Return sums of all elements up to each, without itself if `exclusive`, from the end if `reverse`."""
+    ordered = tensor.flip(axis) if reverse else tensor
+    total: Any = ordered.cumsum(axis, dtype=tensor.dtype)
+    total = total - ordered if exclusive else total
+    return total.flip(axis) if reverse else total

@@ -1,0 +1,22 @@
+"""A model that is ready for use on a device."""
+
+from dataclasses import dataclass
+
+import torch
+
+from phosphene_server.models.graph import ModelGraph
+from phosphene_server.values.model import Model
+from phosphene_server.values.work import ModelSource
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model whose parameters are on a device; equal to itself alone."""
+
+    source: ModelSource
+    """The file it was read from, and what its manifest says."""
+    graph: ModelGraph
+    """Its differentiable graph, on `device`."""
+    model: Model
+    """All that is told about it; `logits_layer` names the layer of the class logits, "" where there is none."""
+    device: torch.device

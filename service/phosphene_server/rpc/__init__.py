@@ -1,0 +1,11 @@
+"""The gRPC service: the only part of the server that knows protobuf and gRPC.
+
+codec.py          messages <-> values, by descriptors and names alone
+tensors.py        Tensor messages <-> numpy arrays
+statuses.py       the table from errors to gRPC statuses with their details
+interceptors.py   errors to statuses, request ids, the limit of a response
+models.py         ModelService and ModelAdminService
+filters.py        FilterService
+maximizations.py  MaximizationService
+server.py         all services, health and reflection on one server
+"""

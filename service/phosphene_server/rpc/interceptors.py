@@ -1,0 +1,124 @@
+"""What happens around every call: its id, the limit of its response, and its errors turned into statuses.
+
+The traps, all measured (grpcio 1.85): an unknown exception's text would be sent to the client; a handler that lets an
+internal CancelledError escape sends no status at all, so that its client waits until its deadline; and headers that are
+sent before an error keep the client from retrying, so the request id is only sent with the first response.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import Message
+
+from phosphene_server.errors import PhospheneError, ResponseTooLarge
+from phosphene_server.rpc.statuses import aborted_status, internal_status, status_of
+
+REQUEST_ID = "x-request-id"
+LONGEST_REQUEST_ID = 128
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+HandlerSource = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the calls of our own services; health and reflection are left as they are."""
+
+    def __init__(self, *, maximum_message_bytes: int) -> None:
+        """Take the largest response that may be sent, in bytes."""
+        self._limit = maximum_message_bytes
+
+    async def intercept_service(self, continuation: HandlerSource, handler_call_details: Any) -> Any:
+        """Return the handler of a call, wrapped."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/phosphene."):
+            return handler
+        request_id = _request_id(handler_call_details)
+        call = _Call(request_id, handler_call_details.method, self._limit)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                call.unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_stream_rpc_method_handler(
+            call.stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
+        )
+
+
+class _Call:
+    """One call: its id, and its behaviour wrapped."""
+
+    def __init__(self, request_id: str, method: str, limit: int) -> None:
+        self._request_id = request_id
+        self._method = method
+        self._limit = limit
+
+    def unary(self, behaviour: Any) -> Any:
+        async def wrapped(request: Message, context: Context) -> Message:
+            try:
+                response: Message = await behaviour(request, context)
+                self._check_size(response)
+            except (Exception, asyncio.CancelledError) as error:
+                await self._abort(error, context)
+            await self._send_request_id(context)
+            return response
+
+        return wrapped
+
+    def stream(self, behaviour: Any) -> Any:
+        async def wrapped(request: Message, context: Context) -> AsyncIterator[Message]:
+            first = True
+            try:
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        self._check_size(response)
+                        if first:
+                            await self._send_request_id(context)
+                            first = False
+                        yield response
+            except (Exception, asyncio.CancelledError) as error:
+                await self._abort(error, context)
+
+        return wrapped
+
+    async def _send_request_id(self, context: Context) -> None:
+        await context.send_initial_metadata(((REQUEST_ID, self._request_id),))
+
+    def _check_size(self, response: Message) -> None:
+        size = response.ByteSize()
+        if size > self._limit:
+            raise ResponseTooLarge(size, self._limit)
+
+    async def _abort(self, error: BaseException, context: Context) -> NoReturn:
+        """End the call with the status of an error; raises in any case."""
+        if isinstance(error, PhospheneError):
+            status = status_of(error, request_id=self._request_id)
+        elif isinstance(error, asyncio.CancelledError):
+            if _is_cancelled_from_outside():
+                raise error  # the client left or its deadline passed: nobody hears a status
+            status = aborted_status(request_id=self._request_id)
+        else:
+            logger.error("%s failed, request %s", self._method, self._request_id, exc_info=error)
+            status = internal_status(request_id=self._request_id)
+        await context.abort_with_status(status)
+        raise AssertionError("abort raises") from error
+
+
+def _is_cancelled_from_outside() -> bool:
+    """Tell whether this very task was asked to end, as gRPC does, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _request_id(details: grpc.HandlerCallDetails) -> str:
+    """Return the id that the client gave, if it can be sent back, or a new one."""
+    for name, value in details.invocation_metadata or ():
+        if name == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= LONGEST_REQUEST_ID:
+            return value
+    return uuid.uuid4().hex
