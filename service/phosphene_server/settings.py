@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import StringConstraints
+
+Address = Annotated[str, StringConstraints(pattern=r"^(unix:.+|.+:[0-9]{1,5})$")]
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+Seconds = Annotated[float, Gt(0), Le(31_536_000)]
 
 
 def _default_addresses() -> tuple[str, ...]:
@@ -16,39 +24,42 @@ class Settings:
     `PHOSPHENE_SOME_SETTING`; the command line wins.
     """
 
-    listen: tuple[str, ...] = field(default_factory=_default_addresses)
-    """Addresses to listen on: `host:port` or `unix:PATH`. Only this machine can reach the default."""
+    listen: Annotated[tuple[Address, ...], MinLen(1)] = field(default_factory=_default_addresses)
+    """Addresses to listen on: `host:port` or `unix:PATH`, several separated by commas. Only this machine can reach the
+    default."""
     model_repository: Path | None = None
     """Folder of models, `NAME/VERSION/model.{onnx,pt2,pt}`. None: only the bundled model."""
     model_admin: bool = False
     """Whether ModelAdminService may load and unload models."""
-    device: str = "auto"
+    device: Device = "auto"
     """Where models run: `cpu`, `cuda`, `cuda:1`; `auto` takes CUDA where there is one."""
-    threads: int = 0
+    threads: Annotated[int, Ge(0), Le(1024)] = 0
     """Threads of the CPU that one operation may use; 0: one for each core."""
-    loaded_models: int = 8
+    loaded_models: Annotated[int, Ge(1)] = 8
     """Models that a worker holds at most; the one that was used least recently goes first."""
-    maximum_jobs: int = 256
+    maximum_jobs: Annotated[int, Ge(1)] = 256
     """Maximizations that run or wait at most; more are refused with RESOURCE_EXHAUSTED."""
-    maximum_running_jobs: int = 16
+    maximum_running_jobs: Annotated[int, Ge(1)] = 16
     """Maximizations that a worker steps at the same time; the others wait."""
-    finished_job_seconds: float = 600.0
+    finished_jobs: Annotated[int, Ge(1)] = 128
+    """Finished maximizations that can still be asked for, at most; the one that ended first goes first."""
+    finished_job_seconds: Seconds = 600.0
     """How long a finished maximization can still be asked for, in seconds."""
-    frame_history_bytes: int = 16 * 2**20
+    frame_history_bytes: Annotated[int, Ge(0)] = 16 * 2**20
     """Frames of one maximization that are kept for watchers who come late, in bytes."""
-    maximum_message_bytes: int = 64 * 2**20
+    maximum_message_bytes: Annotated[int, Ge(2**16), Le(2**31 - 1)] = 64 * 2**20
     """The largest gRPC message, either way, in bytes."""
-    progress_seconds: float = 0.25
+    progress_seconds: Seconds = 0.25
     """The time between two progress events of a job, in seconds."""
-    checkpoint_seconds: float = 2.0
+    checkpoint_seconds: Seconds = 2.0
     """The time between two checkpoints of a job, in seconds."""
-    worker_start_seconds: float = 120.0
+    worker_start_seconds: Seconds = 120.0
     """How long a worker may take to become ready, in seconds."""
-    worker_restarts: int = 3
+    worker_restarts: Annotated[int, Ge(0)] = 3
     """How often a job may lose its worker before it is failed."""
-    shutdown_grace_seconds: float = 10.0
+    shutdown_grace_seconds: Annotated[float, Ge(0), Le(86_400)] = 10.0
     """How long running calls may go on after SIGTERM, in seconds."""
     parent_pipe: bool = False
     """Whether the service ends when its standard input is closed; for a server embedded in another program."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug`, `info`, `warning` or `error`."""

@@ -6,5 +6,5 @@ we can draw; so this package draws its own data, trains a network on it and writ
     python -m training.shapes.train     # draws and trains, writes build/shapes/checkpoint.pt
     python -m training.shapes.export    # reads that, writes service/phosphene_server/models/bundled/shapes/1/
 
-Both are seeded. Two runs on one machine agree; another machine rounds differently and ends with other, equally good weights.
+Both are seeded. Two runs on one machine agree; another machine rounds differently and ends with other weights, as good.
 """

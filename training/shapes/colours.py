@@ -30,12 +30,22 @@ def from_hue(hue_degrees: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 def pair(count: int, lightness: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Two colours per picture that differ clearly along one of the `OPPONENTS`.
 
-    Half of the pairs differ in lightness, half in hue and hardly in lightness: without those the network could do with
-    grey filters alone. Pairs of independent colours would do as well for the classes, but eyes and first layers
-    that look at nature find these three axes, and data without axes leaves filters of every mixture.
+    Pairs that differ in hue and hardly in lightness are needed: without them the network could do with grey filters
+    alone. Pairs of independent colours would do as well for the classes, but eyes and first layers that look at
+    nature find these three axes, and data without axes leaves filters of every mixture.
+
+    Args:
+        count: how many pairs.
+        lightness: the share of pairs that differ in lightness, in [0, 1]; the other two axes halve the rest.
+        generator: the random stream.
     """
     axes = torch.tensor(OPPONENTS)
-    chosen = torch.multinomial(torch.tensor([lightness, (1 - lightness) / 2, (1 - lightness) / 2]), count, replacement=True, generator=generator)
+    chosen = torch.multinomial(
+        torch.tensor([lightness, (1 - lightness) / 2, (1 - lightness) / 2]),
+        count,
+        replacement=True,
+        generator=generator,
+    )
     difference = axes[chosen][:, :, None, None] * uniform(count, 0.35, 0.9, generator)[:, None]
     difference = difference * sign(count, generator)[:, None]
     # The middle of the two is anywhere that leaves both inside the cube of colours; half of the middles are grey.
@@ -69,6 +79,6 @@ def clouds(count: int, size: int, generator: torch.Generator) -> Tensor:
     amplitude = 1 / torch.hypot(rows, columns).clamp(min=1 / size)
     amplitude[0, 0] = 0
     phase = 2 * pi * torch.rand(count, 3, *amplitude.shape, generator=generator)
-    field = torch.fft.irfft2(torch.polar(amplitude.expand_as(phase), phase), s=(size, size))
+    field: Tensor = torch.fft.irfft2(torch.polar(amplitude.expand_as(phase), phase), s=(size, size))
     field = field / field.std(dim=(-2, -1), keepdim=True)
     return 0.7 * field[:, :1] + 0.7 * field

@@ -2,13 +2,14 @@
 
     python -m training.shapes.export [--checkpoint build/shapes/checkpoint.pt] [--folder service/.../bundled/shapes/1]
 
-Before the manifest is written each file is read back by its own runtime and compared with the network, at two batch sizes
-and two picture sizes; a file that disagrees ends the export. None of them holds a path of the machine that wrote it: the
-exporters record where each line of source lay, and we leave that out.
+Before the manifest is written each file is read back by its own runtime and compared with the network, at two batch
+sizes and two picture sizes; a file that disagrees ends the export. None of them holds a path of the machine that wrote
+it: the exporters record where each line of source lay, and we leave that out.
 """
 
 import argparse
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +48,8 @@ def exported(network: nn.Module) -> ExportedProgram:
 def write_onnx(program: ExportedProgram, path: Path) -> None:
     """One file, weights included, that keeps batch normalization and each node's module name in its metadata.
 
-    The exporter's own optimization would fold batch normalization into the convolutions, and the filters in the file would
-    no longer be those that were trained. So we only fold constants and drop the zero biases that it adds.
+    The exporter's own optimization would fold batch normalization into the convolutions, and the filters in the file
+    would no longer be those that were trained. So we only fold constants and drop the zero biases that it adds.
     """
     converted = torch.onnx.export(
         program,
@@ -72,7 +73,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
 
 def write_torchscript(network: nn.Module, path: Path) -> None:
     """The trace of one picture. Nothing in the network depends on the picture's size, so it holds for all."""
-    traced: Any = torch.jit.trace(network, torch.rand(1, 3, SIZE, SIZE))
+    traced: Any = torch.jit.trace(network, torch.rand(1, 3, SIZE, SIZE))  # type: ignore[no-untyped-call]  # torch's own
     whole = path.with_suffix(".whole")
     traced.save(str(whole))
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
@@ -93,7 +94,7 @@ def readers() -> dict[str, Callable[[Path], Runner]]:
         return lambda pictures: torch.from_numpy(session.run(None, {"pictures": pictures.numpy()})[0])
 
     def torchscript(path: Path) -> Runner:
-        loaded: Runner = torch.jit.load(str(path))
+        loaded: Runner = torch.jit.load(str(path))  # type: ignore[no-untyped-call]  # torch's own
         return loaded
 
     return {
@@ -178,6 +179,8 @@ def main() -> None:
     arguments.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="file that train wrote")
     arguments.add_argument("--folder", type=Path, default=FOLDER, help="folder to write to")
     chosen = arguments.parse_args()
+    # TorchScript is announced to end; we write that format all the same.
+    warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
     export(torch.load(chosen.checkpoint, weights_only=True), chosen.folder)
 
 

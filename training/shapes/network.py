@@ -74,7 +74,7 @@ class ShapesNetwork(nn.Module):
     """Five stages of convolutions, the mean over the whole picture, and one linear layer.
 
     Between stages features are averaged, not skipped or maximized: a picture that is made by following this network's
-    gradients then shows no trace of the sampling grid. The mean at the end lets pictures of any size in, from 32 pixels.
+    gradients then shows less of the sampling grid. The mean at the end lets in pictures of any size from 32 pixels.
 
     Args:
         classes: how many logits there are.

@@ -1,7 +1,7 @@
 """Single things in the middle of the picture. Each function returns a signed distance in pixels, negative inside.
 
-They stay roughly upright. A star in all rotations is learnt as easily, but the picture that excites its class the most is
-then a tangle of stars in all rotations, and nobody would see the star.
+They stay roughly upright. A star in all rotations is learnt as easily, but the picture that excites its class the most
+is then a tangle of stars in all rotations, and nobody would see the star.
 """
 
 from math import cos, pi, sin, sqrt

@@ -1,7 +1,7 @@
 """The data: pictures of 24 classes, drawn when they are needed.
 
-A picture is a background and one pattern or thing in another colour, both with a cloudy surface, the background of things
-with litter on it; then pixel noise. Every picture is drawn from the generator that is passed in and from nothing else.
+A picture is a background and one pattern or thing in another colour, both with a cloudy surface, the background of
+things with litter on it; then pixel noise. Each is drawn from the generator that is passed in and from nothing else.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,9 @@ def draw_class(name: str, count: int, generator: torch.Generator, size: int = SI
         raise ValueError(f"expected one of {', '.join(CLASSES)}, got {name!r}")
     canvas = blank_canvas(count, size, generator)
     softness = uniform(count, 1, 2.5, generator)
-    back, front = named_pair(name, count, generator) if name in HUES else pair(count, 0.7 if name in TEXTURES else 0.4, generator)
+    back, front = (
+        named_pair(name, count, generator) if name in HUES else pair(count, 0.7 if name in TEXTURES else 0.4, generator)
+    )
     surface = clouds(count, size, generator)
     back = back + surface * uniform(count, 0, 0.14, generator)[:, None]
     front = front + surface.flip(-1) * uniform(count, 0, 0.08, generator)[:, None]
@@ -84,8 +86,9 @@ def draw_class(name: str, count: int, generator: torch.Generator, size: int = SI
 def draw_batch(labels: Tensor, generator: torch.Generator, size: int = SIZE) -> Tensor:
     """Pictures for labels in any order: int64 (picture,) to float32 RGB in [0, 1], (picture, 3, size, size)."""
     pictures = torch.empty(len(labels), 3, size, size)
-    for label, name in enumerate(CLASSES):
-        for places in (labels == label).nonzero().flatten().split(_CHUNK):
+    for label in torch.unique(labels).tolist():
+        name = CLASSES[label]
+        for places in torch.split((labels == label).nonzero().flatten(), _CHUNK):
             pictures[places] = draw_class(name, len(places), generator, size)
     return pictures
 

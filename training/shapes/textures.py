@@ -1,7 +1,7 @@
-"""Patterns that fill the picture. Each function takes a canvas and returns a signed distance in pixels, negative inside.
+"""Patterns that fill the picture. Each function returns a signed distance in pixels, negative inside.
 
-Periods reach down to five pixels: only a striped first-layer filter can tell the orientation of so fine a grating, and
-that is why the network grows such filters.
+Periods reach down to four and a half pixels: only a striped first-layer filter can tell the orientation of so fine a
+grating, and that is why the network grows such filters.
 """
 
 from math import pi, sqrt

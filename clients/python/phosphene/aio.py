@@ -1,10 +1,12 @@
 """The asynchronous client; `phosphene.Client` is a thin blocking face over it.
 
-async with phosphene.aio.launch() as client:
-    run = await client.maximize("shapes", objectives.class_logit("star"), steps=256)
-    async for frame in run:
-        frame.image.save(f"{frame.step}.png")
-    result = await run.result()
+    async with phosphene.aio.launch() as client:
+        run = await client.maximize("shapes", objectives.class_logit("star"), steps=256)
+        async for frame in run:
+            frame.image.save(f"{frame.step}.png")
+        result = await run.result()
+
+A client belongs to the event loop in which it was made.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from phosphene._wire.maximizations import decode_event, decode_maximization, dec
 from phosphene._wire.models import decode_model, decode_summary, encode_reference
 from phosphene._wire.statuses import decode_error
 from phosphene.embedded import EmbeddedServer
-from phosphene.errors import Cancelled, PhospheneError, ServerFailure, Unavailable
+from phosphene.errors import Cancelled, PhospheneError, InternalError, Unavailable
 from phosphene.filters import FigureNormalization, Filters
 from phosphene.kernels import ChannelMode, Kernel, KernelResponses, PaddingMode, Picture
 from phosphene.maximizations import (
@@ -83,7 +85,7 @@ async def launch(
     server = EmbeddedServer(model_repository, start_timeout=start_timeout, **settings)
     try:
         await asyncio.to_thread(server.start)
-        async with Client(server.address) as client:
+        async with Client(server.address, server=server) as client:
             yield client
     finally:
         await asyncio.to_thread(server.stop)
@@ -92,8 +94,15 @@ async def launch(
 class Client:
     """Speaks with one server. Made by `connect` and `launch`; close it, or use it as a context manager."""
 
-    def __init__(self, address: str, *, timeout: float | None = DEFAULT_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
+        server: EmbeddedServer | None = None,
+    ) -> None:
         self.address = address
+        self._server = server
         self._timeout = timeout
         self._closed = False
         self._channel = open_channel(address)
@@ -356,7 +365,16 @@ class Client:
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            raise decode_error(error, address=self.address) from error
+            raise await self._explain(error) from error
+
+    async def _explain(self, error: grpc.aio.AioRpcError) -> PhospheneError:
+        """The error of ours that a failed call stands for."""
+        explained = decode_error(error, address=self.address)
+        if isinstance(explained, Unavailable) and self._server is not None:
+            last_words = await asyncio.to_thread(self._server.last_words)
+            if last_words is not None:
+                return Unavailable(f"the embedded server has ended; it wrote:\n{last_words}")
+        return explained
 
     def _require_open(self) -> None:
         if self._closed:
@@ -465,7 +483,7 @@ class Run:
         try:
             response = await self._stream.read()
         except grpc.aio.AioRpcError as error:
-            raise decode_error(error, address=self._client.address) from error
+            raise await self._client._explain(error) from error
         if isinstance(
             response, maximization_pb2.MaximizeActivationResponse | maximization_pb2.WatchMaximizationResponse
         ):
@@ -475,14 +493,14 @@ class Run:
     async def _failure(self) -> PhospheneError:
         """Why the stream ended before a result came."""
         if await self._stream.code() == grpc.StatusCode.OK:
-            return ServerFailure("the stream ended without a result")
+            return InternalError("the stream ended without a result")
         error = grpc.aio.AioRpcError(
             await self._stream.code(),
             await self._stream.initial_metadata(),
             await self._stream.trailing_metadata(),
             details=await self._stream.details(),
         )
-        return decode_error(error, address=self._client.address)
+        return await self._client._explain(error)
 
     def _remember(self, event: Event) -> None:
         match event:

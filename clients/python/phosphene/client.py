@@ -85,7 +85,7 @@ class Client:
         server: EmbeddedServer | None = None,
     ) -> None:
         self._loop = BackgroundLoop()
-        self._client = self._loop.run(_open(address, timeout))
+        self._client = self._loop.run(_open(address, timeout, server))
         # Runs once: when the client is closed, or when it is forgotten, or when the program ends.
         self._finalizer = weakref.finalize(self, _close, self._loop, self._client, server)
 
@@ -117,9 +117,9 @@ class Client:
         self.close()
 
 
-async def _open(address: str, timeout: float | None) -> aio.Client:
+async def _open(address: str, timeout: float | None, server: EmbeddedServer | None) -> aio.Client:
     """Make the client inside the loop that it belongs to."""
-    return aio.Client(address, timeout=timeout)
+    return aio.Client(address, timeout=timeout, server=server)
 
 
 def _close(loop: BackgroundLoop, client: aio.Client, server: EmbeddedServer | None) -> None:
@@ -136,8 +136,8 @@ class Run:
 
     The events are pulled from the server as they are asked for: a slow reader loses intermediate frames, which are
     counted in `frame.dropped`, never the result. Each event is given once, to whichever of the iterations asks first.
-    Unless it was started with `linger`, the job ends when the run is closed or forgotten. Interrupting the wait (Ctrl-C)
-    cancels a job that this run started.
+    Unless it was started with `linger`, the job ends when the run is closed or forgotten. Interrupting the wait
+    (Ctrl-C) cancels a job that this run started.
     """
 
     def __init__(self, run: aio.Run, loop: BackgroundLoop) -> None:

@@ -62,6 +62,16 @@ class EmbeddedServer:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
+    def last_words(self) -> str | None:
+        """What it wrote last, if it has ended by itself, or ends within a second; None while it runs."""
+        if self._process is None:
+            return None
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return None
+        return self._tail()
+
     def _spawn(self) -> None:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(

@@ -1,23 +1,26 @@
 """The errors that a caller of the SDK can meet; those of the server have the server's names.
 
-PhospheneError
-├── InvalidArgument        a field of a request is wrong: which, what came, what is allowed
-├── NotFound               nothing has that name: the nearest names
-├── ModelUnusable          the model exists but cannot be used
-│   ├── UnsupportedModel   its file needs operators that the server's importer lacks
-│   ├── DamagedModel       its file cannot be read, or is not the file that the manifest vouches for
-│   └── ParityFailure      its graph departs from the original runtime
-├── LayerUnusable          the layer exists but the request does not apply to it
-├── ModelBusy              the model cannot be unloaded while it is used
-├── Overloaded             too much work is waiting: when to come again
-├── WorkerLost             the process that did the work is gone and the work could not be resumed
-├── NotEnabled             the operator has not enabled this
-├── Unsupported            the contract knows this, that server does not do it yet
-├── Unavailable            no server answers at the address
-├── DeadlineExceeded       the answer did not come in time
-├── Cancelled              the job or the call was cancelled
-├── ServerFailure          the server failed without saying more
-└── LaunchFailed           the embedded server could not be started
+    PhospheneError
+    ├── InvalidArgument        a field of a request is wrong: which, what came, what is allowed
+    ├── NotFound               nothing has that name: the nearest names
+    ├── ModelUnusable          the model exists but cannot be used
+    │   ├── UnsupportedModel   its file needs operators that the server's importer lacks
+    │   ├── DamagedModel       its file cannot be read, or is not the file that the manifest vouches for
+    │   └── ParityFailure      its graph departs from the original runtime
+    ├── LayerUnusable          the layer exists but the request does not apply to it
+    ├── ModelBusy              the model cannot be unloaded while it is used
+    ├── Overloaded             too much work is waiting: when to come again
+    ├── ResponseTooLarge       the answer is larger than a message may be
+    ├── WorkerLost             the process that did the work is gone and the work could not be resumed
+    ├── NotEnabled             the operator has not enabled this
+    ├── Unsupported            the contract knows this, that server does not do it yet
+    ├── Unavailable            no server answers at the address
+    ├── DeadlineExceeded       the answer did not come in time
+    ├── Cancelled              the job or the call was cancelled
+    ├── InternalError          the server failed without saying more
+    └── LaunchFailed           the embedded server could not be started
+
+What the server says is in `str(error)`; `error.reason` and `error.metadata` are for programs.
 """
 
 from collections.abc import Mapping
@@ -142,6 +145,10 @@ class Overloaded(RetryableError):
     """Too much work is waiting."""
 
 
+class ResponseTooLarge(PhospheneError):
+    """The answer is larger than a message may be; ask for less."""
+
+
 class WorkerLost(RetryableError):
     """The process that did the work is gone and the work could not be resumed."""
 
@@ -166,7 +173,7 @@ class Cancelled(PhospheneError):
     """The job or the call was cancelled."""
 
 
-class ServerFailure(PhospheneError):
+class InternalError(PhospheneError):
     """The server failed without saying more; its log says what happened."""
 
 

@@ -4,9 +4,6 @@ from collections import deque
 
 from phosphene_server.values.maximization import FrameOptions
 
-DEFAULT_FRAME_STEPS = 16
-"""Steps between two frames where a request names neither steps nor an interval; the contract says so."""
-
 SPEED_SECONDS = 3.0
 """How far back the speed of a job looks."""
 
@@ -32,9 +29,9 @@ class FrameCadence:
     """Chooses the steps after which a frame is told: every so many, or the first one after so many seconds."""
 
     def __init__(self, options: FrameOptions, *, now: float) -> None:
-        """Start with a frame after the first step where an interval is asked for."""
+        """Take the options of a prepared request; with an interval, the first frame comes after the first step."""
         self._interval = None if options.interval is None else Interval(options.interval, now=now - options.interval)
-        self._steps = DEFAULT_FRAME_STEPS if options.every_steps is None else options.every_steps
+        self._steps = options.every_steps or 0
 
     def takes(self, step: int, *, now: float) -> bool:
         """Tell whether the picture after this step is a frame."""

@@ -78,5 +78,5 @@ class Maximizer(Protocol[LanesKind]):
 class Encode(Protocol):
     """Compresses a picture; called on several threads."""
 
-    def __call__(self, pixels: NDArray[np.uint8], encoding: ImageEncoding, *, default: ImageFormat) -> EncodedImage:
+    def __call__(self, picture: NDArray[np.uint8], encoding: ImageEncoding, *, default: ImageFormat) -> EncodedImage:
         """Compress uint8 (height, width, 3) as `encoding` says, in the format `default` where it names none."""

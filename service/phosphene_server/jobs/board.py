@@ -10,6 +10,7 @@ from typing import cast
 
 from phosphene_server.errors import InvalidArgument, NotFound, Overloaded, nearest_names
 from phosphene_server.jobs.job import Job
+from phosphene_server.jobs.loaded import LoadedModels
 from phosphene_server.jobs.pages import number_of, page_of
 from phosphene_server.jobs.watch import Watch
 from phosphene_server.models.repository import Repository
@@ -60,14 +61,25 @@ class MaximizationBoard:
         self,
         repository: Repository,
         worker: Worker,
+        loaded: LoadedModels,
         limits: BoardLimits,
         *,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take the models, the worker whose listener calls `hear`, the limits, and where ids and the time come from."""
+        """Take the models, the worker whose listener calls `hear`, and the limits.
+
+        Args:
+            repository: Finds the models.
+            worker: Does the work.
+            loaded: Notes which models the worker holds.
+            limits: How much the board takes and keeps.
+            new_id: Makes the id of a job.
+            now: The time in seconds since 1970.
+        """
         self._repository = repository
         self._worker = worker
+        self._loaded = loaded
         self._limits = limits
         self._new_id = new_id
         self._now = now
@@ -87,6 +99,7 @@ class MaximizationBoard:
         with self._admission():
             source = await asyncio.to_thread(self._repository.resolve, request.model)
             prepared = await self._worker.run(PrepareMaximization(source, request))
+            self._loaded.used(source.reference)
             settings = replace(cast("MaximizeActivationRequest", prepared), model=source.reference)
             self._check_result_size(settings)
         job = self._add(settings)
@@ -198,8 +211,7 @@ class MaximizationBoard:
             raise InvalidArgument(
                 "result.tensors",
                 f"{size} bytes of pictures",
-                f"tensors that fit into a message of {self._limits.maximum_message_bytes} bytes; ask for fewer or smaller "
-                "pictures, or for encoded ones",
+                f"at most {self._limits.maximum_message_bytes} bytes: fewer, smaller or encoded pictures",
             )
 
     def _add(self, settings: MaximizeActivationRequest) -> Job:
@@ -221,9 +233,7 @@ class MaximizationBoard:
         try:
             return self._jobs[job_id]
         except KeyError:
-            raise NotFound(
-                "maximization", job_id, nearest_names(job_id, self._jobs), "maximization_id"
-            ) from None
+            raise NotFound("maximization", job_id, nearest_names(job_id, self._jobs), "maximization_id") from None
 
     def _keep_for_a_while(self, job: Job) -> None:
         """Forget a job that has ended after its time, and the one that ended first when there are too many."""

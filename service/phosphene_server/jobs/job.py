@@ -92,7 +92,7 @@ class Job:
         )
 
     def watch(self, *, from_step: int | None = None) -> Watch:
-        """Return a new watcher: `accepted`, kept frames from a step on if it asks for them, and what happens from now on."""
+        """Return a new watcher: `accepted`, the kept frames from a step on if asked for, what happens from now on."""
         self._stop_farewell()
         watch = Watch(self._left)
         watch.push(self._accepted)

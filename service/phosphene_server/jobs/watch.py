@@ -11,6 +11,7 @@ other events, and changes over to the live ones when it has caught up.
 import asyncio
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -29,12 +30,12 @@ class Watch:
 
     def __init__(self, leave: Callable[["Watch"], None]) -> None:
         """Take what is called once when the watcher leaves."""
-        self.dropped = 0
-        """The frames that this watcher has lost so far because it was slow."""
         self._leave: Callable[[Watch], None] | None = leave
         self._waiting: list[MaximizationEvent] = []
         self._history: FrameHistory | None = None
         self._place = 0
+        self._dropped = 0
+        """The frames that this watcher has lost so far because it was slow."""
         self._ended = False
         self._error: PhospheneError | None = None
         self._changed = asyncio.Event()
@@ -78,7 +79,7 @@ class Watch:
                 raise StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        return event
+        return replace(event, dropped=self._dropped) if isinstance(event, MaximizationFrame) else event
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +92,7 @@ class Watch:
     def _push_frame(self, frame: MaximizationFrame) -> None:
         if self._history is not None:
             return  # it is in the history, and will be read there
-        self.dropped += self._remove(MaximizationFrame)
+        self._dropped += self._remove(MaximizationFrame)
         self._waiting.append(frame)
 
     def _remove(self, kind: type[MaximizationEvent]) -> int:
@@ -111,7 +112,7 @@ class Watch:
         """Return the next frame of the history, or change over to the live ones."""
         if self._history is None:
             return None
-        self.dropped += max(0, self._history.first - self._place)
+        self._dropped += max(0, self._history.first - self._place)
         self._place = max(self._place, self._history.first)
         frame = self._history.get(self._place)
         if frame is None:

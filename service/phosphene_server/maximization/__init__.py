@@ -7,6 +7,7 @@ penalties/          what is subtracted from the objective
 adam.py             how the numbers are moved
 rectifiers.py       a way up where rectifiers block the gradient
 randomness.py       one stream of random numbers for each picture
+plan.py             what steps need that does not depend on the pictures, computed ahead
 ascent.py           the pictures of one job, and the step that moves those of many jobs together
 stopping.py         when a job is done
 preparation.py      checks a request against its model and completes it

@@ -14,7 +14,7 @@ is computed ahead for a block of steps, and the history stays on the device unti
 
 import io
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -22,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phosphene_server.maximization.adam import Moments, ascend, coefficients
+from phosphene_server.maximization.adam import Moments, ascend
 from phosphene_server.maximization.objectives import make_objective
-from phosphene_server.maximization.parameterizations import Parameterization, make_parameterization
+from phosphene_server.maximization.parameterizations import make_parameterization
 from phosphene_server.maximization.penalties import make_penalty
+from phosphene_server.maximization.plan import BLOCK_STEPS, Plan, plan_block
 from phosphene_server.maximization.randomness import Purpose, draw_seeds, generator, torch_generator
 from phosphene_server.maximization.rectifiers import REDIRECTED_STEPS, RedirectingGraph
 from phosphene_server.maximization.stopping import stop_reason
@@ -34,22 +35,8 @@ from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.preprocessing import preprocess
 from phosphene_server.values.maximization import MaximizationWarning, MaximizeActivationRequest, StopReason
 
-BLOCK_STEPS = 64
-"""How many steps are planned ahead."""
 SILENT_STEPS = 32
 """After so many steps in a row without any gradient the caller is told."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What the steps of one block need that does not depend on the pictures, on the device."""
-
-    matrices: Tensor
-    """(step, picture, 2, 3): the map through which each picture is seen."""
-    coefficients: Tensor
-    """(step, picture, 4): the numbers of Adam."""
-    noise_seeds: tuple[tuple[int, ...], ...]
-    """For each picture, for each step."""
 
 
 class Ascent:
@@ -68,7 +55,10 @@ class Ascent:
         self.evaluate = make_objective(request.objective, logits_layer=model.model.logits_layer)
         self.penalties = [(term.weight, make_penalty(term.penalty)) for term in request.penalties if term.weight > 0]
         self.parameterization = make_parameterization(
-            request.parameterization, size=self.size, dtype=_picture_type(model), device=model.device
+            request.parameterization,
+            size=self.size,
+            dtype=torch.promote_types(model.dtype, torch.float32),
+            device=model.device,
         )
         self.parameters = torch.stack([self._start(request.seed, picture) for picture in range(self.pictures)])
         self.moments = Moments(torch.zeros_like(self.parameters), torch.zeros_like(self.parameters))
@@ -94,8 +84,8 @@ class Ascent:
     def plain_objective(self) -> Tensor:
         """Return the objective of the pictures as they are, untransformed, (pictures,)."""
         with torch.no_grad():
-            inputs = preprocess(self.images(), self.model.model.preprocessing)
-            return self.evaluate(self.model.graph.cut(self.evaluate.layers)(inputs))
+            activations = self.model.graph.cut(self.evaluate.layers)(_input(self.model, self.images()))
+            return self.evaluate(activations).to(self.parameters.dtype)
 
     def history(self) -> NDArray[np.float64]:
         """Return the objective at each step, (step, pictures), as the transformed pictures reached it."""
@@ -192,21 +182,9 @@ class Ascent:
         (start_seed,) = draw_seeds(generator(seed, picture=picture, purpose=Purpose.START), 1)
         return self.parameterization.start(torch_generator(start_seed, device="cpu"))
 
-    def _plan_block(self, block: int) -> _Plan:
-        seed = self.request.seed or 0
-
-        def streams(purpose: Purpose) -> list[np.random.Generator]:
-            return [generator(seed, picture=index, purpose=purpose, block=block) for index in range(self.pictures)]
-
-        maps = [self.chain.matrices(stream, BLOCK_STEPS, self.size) for stream in streams(Purpose.TRANSFORMS)]
-        rows = coefficients(self.request.optimizer, first_step=block * BLOCK_STEPS, count=BLOCK_STEPS)
-        numbers = torch.from_numpy(rows)[:, None, :].expand(-1, self.pictures, -1)
-        device, dtype = self.parameters.device, self.parameters.dtype
-        return _Plan(
-            matrices=torch.from_numpy(np.stack(maps, axis=1)).to(device, dtype),
-            coefficients=numbers.to(device, dtype),
-            noise_seeds=tuple(tuple(draw_seeds(stream, BLOCK_STEPS)) for stream in streams(Purpose.NOISE)),
-        )
+    def _plan_block(self, block: int) -> Plan:
+        kept = self.parameters
+        return plan_block(self.request, self.chain, block, dtype=kept.dtype, device=kept.device)
 
     def _silence_message(self) -> str:
         limit = min(SILENT_STEPS, self.request.steps)
@@ -232,10 +210,12 @@ def step(ascents: Sequence[Ascent]) -> None:
     sizes = [ascent.pictures for ascent in ascents]
     parameters = torch.cat([ascent.parameters for ascent in ascents]).requires_grad_()
     pictures = ascents[0].parameterization.decode(parameters)
-    seen = _transformed(ascents, pictures.split(sizes))
+    seen = _transformed(ascents, torch.split(pictures, sizes))
     objectives = _objectives(ascents, seen, sizes)
     penalties = [
-        ascent.penalty(own).sum() for ascent, own in zip(ascents, pictures.split(sizes), strict=True) if ascent.penalties
+        ascent.penalty(own).sum()
+        for ascent, own in zip(ascents, torch.split(pictures, sizes), strict=True)
+        if ascent.penalties
     ]
     total = torch.cat(objectives).sum() - sum(penalties)
     gradient, sight = torch.autograd.grad(total, (parameters, seen))
@@ -252,8 +232,9 @@ def _transformed(ascents: Sequence[Ascent], pictures: Sequence[Tensor]) -> Tenso
             torch.cat([ascents[index].matrices() for index in moving]),
             margin=ascents[0].chain.margin,
             border=ascents[0].chain.border,
-        ).split([ascents[index].pictures for index in moving])
-        for index, own in zip(moving, moved, strict=True):
+        )
+        parts = torch.split(moved, [ascents[index].pictures for index in moving])
+        for index, own in zip(moving, parts, strict=True):
             seen[index] = own
     return torch.cat([ascent.disturb(own) for ascent, own in zip(ascents, seen, strict=True)])
 
@@ -263,15 +244,15 @@ def _objectives(ascents: Sequence[Ascent], seen: Tensor, sizes: list[int]) -> li
     model = ascents[0].model
     graph = model.graph.cut(frozenset().union(*(ascent.evaluate.layers for ascent in ascents)))
     redirected = [ascent.step < REDIRECTED_STEPS for ascent in ascents for _ in range(ascent.pictures)]
-    inputs = preprocess(seen, model.model.preprocessing).contiguous(memory_format=torch.channels_last)
+    inputs = _input(model, seen)
     if any(redirected):
         activations = RedirectingGraph(graph, torch.tensor(redirected, device=seen.device))(inputs)
     else:
         activations = graph(inputs)
-    # One split for each layer: its gradient is one concatenation, where slices would each fill a whole layer with zeros.
-    parts = {layer: activation.split(sizes) for layer, activation in activations.items()}
+    # One split for each layer: its gradient is one concatenation; slices would each fill a whole layer with zeros.
+    parts = {layer: torch.split(activation, sizes) for layer, activation in activations.items()}
     return [
-        ascent.evaluate({layer: parts[layer][index] for layer in ascent.evaluate.layers})
+        ascent.evaluate({layer: parts[layer][index] for layer in ascent.evaluate.layers}).to(seen.dtype)
         for index, ascent in enumerate(ascents)
     ]
 
@@ -295,15 +276,15 @@ def _advance(
     )
     rows = torch.cat([ascent.coefficients() for ascent in ascents])
     moved, kept = ascend(parameters, gradient, moments, rows)
-    parts = zip(moved.split(sizes), kept.mean.split(sizes), kept.square.split(sizes), silent.split(sizes), strict=True)
+    outcomes = (moved, kept.mean, kept.square, silent)
+    parts = zip(*(torch.split(outcome, sizes) for outcome in outcomes), strict=True)
     for ascent, objective, (own, mean, square, own_silent) in zip(ascents, objectives, parts, strict=True):
         ascent.advance(own, Moments(mean, square), objective, own_silent)
 
 
-def _picture_type(model: LoadedModel) -> torch.dtype:
-    """Return the type of pictures and parameters: that of the model's own tensors where it is float64, else float32."""
-    tensors = [*model.graph.module.parameters(), *model.graph.module.buffers()]
-    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+def _input(model: LoadedModel, pictures: Tensor) -> Tensor:
+    """Return pictures as the model reads them, in its type and in the layout in which convolutions are fastest."""
+    return preprocess(pictures, model.model.preprocessing).to(model.dtype, memory_format=torch.channels_last)
 
 
 def _compact(value: object) -> object:

@@ -108,5 +108,5 @@ def _redirect(
         blocked = redirected & ~passed.flatten(1).any(dim=1)
         return torch.where(blocked.reshape(-1, *[1] * (passed.dim() - 1)), gradient.masked_fill(harmful, 0), passed)
 
-    output.register_hook(wanted.append)
-    preactivation.register_hook(replace)
+    output.register_hook(wanted.append)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    preactivation.register_hook(replace)  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -68,7 +68,7 @@ class GraphBuilder:
 
     def _register(self, name: str, value: Tensor) -> str:
         """Put a tensor into the tree of modules that its dotted name spells, and return its target."""
-        *path, leaf = [part if part.isidentifier() else f"_{_identifier(part)}" for part in name.split(".")]
+        *path, leaf = [_attribute(part) for part in name.split(".")]
         holder = self.root
         for part in path:
             if not hasattr(holder, part):
@@ -79,5 +79,11 @@ class GraphBuilder:
         return ".".join([*path, leaf])
 
 
-def _identifier(part: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in part)
+def _attribute(part: str) -> str:
+    """Return a part of an author's name as a name of an attribute: `0` stays, since the layers of a Sequential have it.
+
+    fx writes the name into Python code, so nothing but letters, digits and underscores may pass; and a module has
+    attributes of its own, for example `type` or `forward`, that must not be hidden.
+    """
+    plain = "".join(character if character.isalnum() else "_" for character in part)
+    return plain if plain and not hasattr(nn.Module, plain) and plain != "training" else f"_{plain}"

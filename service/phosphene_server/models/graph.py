@@ -137,9 +137,20 @@ class ModelGraph:
         tensor: Tensor = getattr(self.module.get_submodule(holder), name)
         return tensor
 
-    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "ModelGraph":
-        """Move the parameters, in place; floating-point ones also to `dtype`. Returns itself."""
+    def to(
+        self,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> "ModelGraph":
+        """Move the parameters, in place; floating-point ones also to `dtype`. Returns itself.
+
+        The memory format is that of parameters with four axes; `torch.channels_last` makes convolutions faster.
+        """
         self.module.to(device=device, dtype=dtype)
+        if memory_format is not None:
+            self.module.to(memory_format=memory_format)
         self._cuts.clear()
         return self
 

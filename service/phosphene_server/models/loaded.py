@@ -20,3 +20,9 @@ class LoadedModel:
     model: Model
     """All that is told about it; `logits_layer` names the layer of the class logits, "" where there is none."""
     device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its trained tensors, and so of the pictures that it is shown; float32 where it has none."""
+        tensors = [*self.graph.module.parameters(), *self.graph.module.buffers()]
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)

@@ -44,15 +44,13 @@ def _ordered(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     if preprocessing.channel_order == "bgr":
         return pictures.flip(1)
     if preprocessing.channel_order == "gray":
-        red, green, blue = pictures.split(1, dim=1)
-        return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+        weights = torch.tensor(LUMA, dtype=pictures.dtype).to(pictures.device).reshape(1, 3, 1, 1)
+        return (pictures * weights).sum(dim=1, keepdim=True)
     return pictures
 
 
 @functools.lru_cache(maxsize=64)
-def _gain_and_offset(
-    preprocessing: Preprocessing, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _gain_and_offset(preprocessing: Preprocessing, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Fold range, mean and std into one product and one sum; kept on the device, for this runs at every step."""
     mean = torch.tensor(preprocessing.mean, dtype=torch.float64).reshape(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std, dtype=torch.float64).reshape(1, -1, 1, 1)

@@ -91,10 +91,10 @@ class Repository:
             near = nearest_names(version, versions) or tuple(versions)[:3]
             raise NotFound("version", version, near, f"{field}.version")
         files = versions[version]
-        model_format = reference.format or next(iter(files))
-        if model_format not in files:
-            raise NotFound("format", model_format, tuple(files), f"{field}.format")
-        return ModelFile(ModelReference(reference.name, version, model_format), files[model_format])
+        chosen = next(iter(files)) if reference.format is None else reference.format
+        if chosen not in files:
+            raise NotFound("format", chosen, tuple(files), f"{field}.format")
+        return ModelFile(ModelReference(reference.name, version, chosen), files[chosen])
 
     def resolve(self, reference: ModelReference, *, field: str = "model") -> ModelSource:
         """Return the file that a reference means, with its digest and what its manifest says.
@@ -154,7 +154,9 @@ class Repository:
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts versions from old to new: runs of digits compare as numbers, so `10` follows `9`."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"[0-9]+|[^0-9]+", version))
+    return tuple(
+        (1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"[0-9]+|[^0-9]+", version)
+    )
 
 
 def _versions(folder: Path, roots: tuple[Path, ...]) -> dict[str, dict[ModelFormat, Path]]:
@@ -174,7 +176,9 @@ def _folders(parent: Path, roots: tuple[Path, ...]) -> tuple[Path, ...]:
     except OSError:
         return ()
     return tuple(
-        entry for entry in entries if not entry.name.startswith((".", "_")) and entry.is_dir() and _leads_inside(entry, roots)
+        entry
+        for entry in entries
+        if not entry.name.startswith((".", "_")) and entry.is_dir() and _leads_inside(entry, roots)
     )
 
 

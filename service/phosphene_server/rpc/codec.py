@@ -19,11 +19,10 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, OneofDes
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from phosphene.v1 import tensor_pb2
 from pydantic import TypeAdapter, ValidationError
 
-from phosphene_server.errors import InvalidArgument
-from phosphene_server.rpc.descriptors import TENSOR, enum_prefix, field_named, has_parts, union_of
+from phosphene.v1 import tensor_pb2
+from phosphene_server.rpc.descriptors import TENSOR, descriptor_of, enum_prefix, field_named, has_parts, union_of
 from phosphene_server.rpc.tensors import array_of, tensor_of
 from phosphene_server.rpc.violations import violations
 
@@ -42,7 +41,8 @@ def to_value(message: Message, kind: type[Value]) -> Value:
         InvalidArgument: the first field that is wrong, by its path in the proto; `others` has the rest.
     """
     try:
-        return cast("Value", _adapter(kind).validate_python(_plain(message, "")))
+        value: Value = _adapter(cast("Any", kind)).validate_python(_plain(message, ""))
+        return value
     except ValidationError as error:
         first, *others = violations(error, message)
         first.others = tuple(others)
@@ -60,7 +60,7 @@ def to_message(value: object, kind: type[MessageType]) -> MessageType:
 
 
 @cache
-def _adapter(kind: type[Value]) -> TypeAdapter[Value]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -72,7 +72,7 @@ def _plain(message: Message, path: str) -> Any:
     if name in (_DURATION, _TIMESTAMP):
         time = cast("Duration", message)
         return time.seconds + time.nanos / _NANOSECONDS
-    union = union_of(message.DESCRIPTOR)
+    union = union_of(descriptor_of(message))
     return _plain_union(message, union, path) if union else _plain_fields(message, path)
 
 
@@ -81,12 +81,12 @@ def _plain_union(message: Message, union: OneofDescriptor, path: str) -> dict[st
     if case is None:
         return {}
     content = _plain_fields(message, path)
-    return {"kind": case, **(content[case] if has_parts(field_named(message.DESCRIPTOR, case)) else content)}
+    return {"kind": case, **(content[case] if has_parts(field_named(message, case)) else content)}
 
 
 def _plain_fields(message: Message, path: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
+    for field in descriptor_of(message).fields:
         if field.has_presence and not message.HasField(field.name):
             continue
         value = getattr(message, field.name)
@@ -107,7 +107,7 @@ def _plain_item(field: FieldDescriptor, value: Any, path: str) -> Any:
 def _is_unset(field: FieldDescriptor, value: Any) -> bool:
     """Tell whether a field that is there means "not set": an enum's zero, or a union without a case."""
     if field.enum_type:
-        return value == 0
+        return bool(value == 0)
     union = union_of(field.message_type) if field.message_type else None
     return union is not None and value.WhichOneof(union.name) is None
 
@@ -122,12 +122,12 @@ def _enum_name(enum: EnumDescriptor, number: int) -> str | int:
 
 
 def _fill(message: Message, value: Any) -> None:
-    union = union_of(message.DESCRIPTOR)
+    union = union_of(descriptor_of(message))
     if union is None:
-        for field in message.DESCRIPTOR.fields:
+        for field in descriptor_of(message).fields:
             _fill_field(message, field, getattr(value, field.name))
         return
-    case = field_named(message.DESCRIPTOR, value.kind)
+    case = field_named(message, value.kind)
     if has_parts(case):
         inner = getattr(message, case.name)
         inner.SetInParent()

@@ -4,6 +4,8 @@ from functools import cache
 from typing import cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
+from google.protobuf.message import Message
+
 from phosphene.v1 import tensor_pb2
 
 TENSOR: str = tensor_pb2.Tensor.DESCRIPTOR.full_name
@@ -21,9 +23,14 @@ def union_of(descriptor: Descriptor) -> OneofDescriptor | None:
     return oneofs[0] if any(field.message_type for field in descriptor.fields) else None
 
 
-def field_named(descriptor: Descriptor, name: str) -> FieldDescriptor:
+def descriptor_of(message: Message) -> Descriptor:
+    """Return what a message is; its own attribute has the type of every implementation of protobuf that there is."""
+    return cast("Descriptor", message.DESCRIPTOR)
+
+
+def field_named(message: Message, name: str) -> FieldDescriptor:
     """Return a field of a message."""
-    return cast("FieldDescriptor", descriptor.fields_by_name[name])
+    return descriptor_of(message).fields_by_name[name]
 
 
 def has_parts(field: FieldDescriptor) -> bool:

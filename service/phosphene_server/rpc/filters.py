@@ -2,7 +2,6 @@
 
 from phosphene.v1 import filter_pb2, kernel_pb2
 from phosphene.v1.filter_pb2_grpc import FilterServiceServicer
-
 from phosphene_server.jobs.front_desk import FrontDesk
 from phosphene_server.rpc.codec import to_message, to_value
 from phosphene_server.values.filter import ExtractFiltersRequest

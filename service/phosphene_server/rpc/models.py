@@ -2,7 +2,6 @@
 
 from phosphene.v1 import model_pb2 as pb
 from phosphene.v1.model_pb2_grpc import ModelAdminServiceServicer, ModelServiceServicer
-
 from phosphene_server.errors import NotEnabled
 from phosphene_server.jobs.front_desk import FrontDesk
 from phosphene_server.rpc.codec import to_message, to_value

@@ -1,8 +1,8 @@
 """Errors as gRPC statuses: one table, and the details that go with them.
 
-Every status carries an ErrorInfo (the reason, and the fields of the error as text), and what helps beyond it: BadRequest
-for wrong fields, ResourceInfo for unknown names, PreconditionFailure for models and layers, RetryInfo where coming
-again helps, RequestInfo with the id of the request (https://google.aip.dev/193).
+Every status carries an ErrorInfo (the reason, and the fields of the error as text) and what helps beyond it:
+BadRequest for wrong fields, ResourceInfo for unknown names, PreconditionFailure for models and layers, RetryInfo where
+coming again helps, RequestInfo with the id of the request (https://google.aip.dev/193).
 
 All of it travels in one trailer, and peers refuse more than 8 KiB of metadata by default, so long texts are cut.
 """
@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from phosphene_server.errors import (
     DamagedModel,
+    InternalError,
     InvalidArgument,
     LayerUnusable,
     ModelBusy,
@@ -51,11 +52,13 @@ STATUSES: Mapping[type[PhospheneError], tuple[int, str]] = {
     WorkerLost: (code_pb2.UNAVAILABLE, "WORKER_LOST"),
     NotEnabled: (code_pb2.PERMISSION_DENIED, "NOT_ENABLED"),
     Unsupported: (code_pb2.UNIMPLEMENTED, "UNSUPPORTED"),
+    InternalError: (code_pb2.INTERNAL, "INTERNAL_ERROR"),
 }
 """The status code and the reason of each error."""
 
-LONGEST_MESSAGE_BYTES = 700
+LONGEST_MESSAGE_BYTES = 600
 LONGEST_TEXT_BYTES = 200
+LONGEST_FIELD_BYTES = 120
 MOST_VIOLATIONS = 8
 
 
@@ -64,12 +67,6 @@ def status_of(error: PhospheneError, *, request_id: str) -> grpc.Status:
     code, reason = STATUSES[type(error)]
     details = (_information(error, reason), *_particulars(error, reason), _request(request_id))
     return _status(code, str(error), details)
-
-
-def internal_status(*, request_id: str) -> grpc.Status:
-    """Return the status of an error that nobody foresaw; it says nothing of it, the log has it under the same id."""
-    information = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN)
-    return _status(code_pb2.INTERNAL, f"internal error (request {request_id})", (information, _request(request_id)))
 
 
 def aborted_status(*, request_id: str) -> grpc.Status:
@@ -107,7 +104,7 @@ def _particulars(error: PhospheneError, reason: str) -> Iterator[Message]:
         yield _bad_request(error)
     if isinstance(error, NotFound):
         yield error_details_pb2.ResourceInfo(
-            resource_type=error.kind,
+            resource_type=_cut(error.kind, LONGEST_TEXT_BYTES),
             resource_name=_cut(error.name, LONGEST_TEXT_BYTES),
             description=_cut(str(error), LONGEST_TEXT_BYTES),
         )
@@ -126,7 +123,7 @@ def _particulars(error: PhospheneError, reason: str) -> Iterator[Message]:
 def _bad_request(error: InvalidArgument) -> error_details_pb2.BadRequest:
     violations = [
         error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(wrong.field, LONGEST_TEXT_BYTES),
+            field=_cut(wrong.field, LONGEST_FIELD_BYTES),
             description=_cut(f"expected {wrong.expected}, got {wrong.value}", LONGEST_TEXT_BYTES),
         )
         for wrong in (error, *error.others)[:MOST_VIOLATIONS]

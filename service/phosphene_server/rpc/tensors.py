@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from phosphene.v1 import tensor_pb2 as pb
 
+from phosphene.v1 import tensor_pb2 as pb
 from phosphene_server.errors import InvalidArgument
 
 MOST_AXES = 8
@@ -16,7 +16,9 @@ LONGEST_AXIS = 2**31 - 1
 _TYPES: Mapping[int, str] = {
     number: name.removeprefix("DATA_TYPE_").lower() for name, number in pb.DataType.items() if number
 }
-_NUMBERS: Mapping[str, pb.DataType] = {name: pb.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _TYPES.values()}
+_NUMBERS: Mapping[str, pb.DataType.ValueType] = {
+    name: pb.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _TYPES.values()
+}
 
 
 def array_of(tensor: pb.Tensor, path: str) -> NDArray[np.generic]:
@@ -39,9 +41,7 @@ def array_of(tensor: pb.Tensor, path: str) -> NDArray[np.generic]:
     data = tensor.data
     expected = math.prod(shape) * element.itemsize
     if len(data) != expected:
-        raise InvalidArgument(
-            f"{path}.data", f"{len(data)} bytes", f"{expected} bytes ({name} of shape {shape})"
-        )
+        raise InvalidArgument(f"{path}.data", f"{len(data)} bytes", f"{expected} bytes ({name} of shape {shape})")
     array = np.frombuffer(data, dtype=element).reshape(shape)
     if name == "bool" and array.size and array.view(np.uint8).max() > 1:
         raise InvalidArgument(f"{path}.data", f"a byte of {array.view(np.uint8).max()}", "bytes of 0 or 1")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from phosphene_server.errors import InvalidArgument
-from phosphene_server.rpc.descriptors import choices, field_named, has_parts, union_of
+from phosphene_server.rpc.descriptors import choices, descriptor_of, field_named, has_parts, union_of
 from phosphene_server.values.expectation import expectation, shown
 
 Location = tuple[int | str, ...]
@@ -38,13 +38,13 @@ def proto_path(message: Message, location: Location) -> tuple[str, FieldDescript
 
 def _walk(message: Message | None, rest: list[int | str]) -> Iterator[tuple[str, FieldDescriptor]]:
     while rest and message is not None:
-        union = union_of(message.DESCRIPTOR)
+        union = union_of(descriptor_of(message))
         name = message.WhichOneof(union.name) if union else str(rest[0])
         if name is None:
             return
         if rest[0] == name:
             rest.pop(0)
-        field = field_named(message.DESCRIPTOR, name)
+        field = field_named(message, name)
         yield f".{name}", field
         if union and not has_parts(field):
             return

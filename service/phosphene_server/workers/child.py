@@ -36,7 +36,6 @@ from phosphene_server.workers.messages import (
     TaskAnswered,
 )
 
-
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 3.0
@@ -48,7 +47,7 @@ DEVICE_LOST_EXIT_CODE = 3
 class ChildLine:
     """The worker's end of the line."""
 
-    def __init__(self, connection: "Connection[Report, Command]") -> None:
+    def __init__(self, connection: "Connection[Report, Command | Settings]") -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
@@ -71,7 +70,7 @@ class ChildLine:
         end.daemon = True
         end.start()
 
-    def _hand_over(self, command: Command, engine: Engine[AscentLanes]) -> None:
+    def _hand_over(self, command: Command | Settings, engine: Engine[AscentLanes]) -> None:
         match command:
             case RunTask(number, task):
                 engine.do(task, partial(self._answer, number))
@@ -91,9 +90,7 @@ def make_engine(settings: Settings, line: ChildLine) -> tuple[Engine[AscentLanes
         InvalidArgument: the settings name a device that is not there.
     """
     device = open_device(settings)
-    library: ModelLibrary[LoadedModel] = ModelLibrary(
-        partial(load_model, device=device), limit=settings.loaded_models
-    )
+    library: ModelLibrary[LoadedModel] = ModelLibrary(partial(load_model, device=device), limit=settings.loaded_models)
     engine = Engine(
         settings,
         maximizer=AscentMaximizer(library, device),
@@ -109,11 +106,12 @@ def main() -> None:
     # What ends the service is for the front to hear; it drains first and hangs up then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection: Connection[Report, Command] = Connection(int(sys.argv[1]))
+    connection: Connection[Report, Command | Settings] = Connection(int(sys.argv[1]))
     try:
-        settings: Settings = connection.recv()
+        settings = connection.recv()
     except EOFError:
         return
+    assert isinstance(settings, Settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s worker: %(message)s")
     line = ChildLine(connection)
     try:

@@ -79,7 +79,11 @@ class Line:
             while True:
                 self._hear(self._connection.recv())
         except (EOFError, OSError):
-            self._ended(self._clear_up())
+            logger.debug("The worker has closed its socket.")
+        except Exception:
+            logger.exception("The worker said something unreadable; it is ended.")
+            self.kill()
+        self._ended(self._clear_up())
 
     def _clear_up(self) -> int:
         try:

@@ -1,6 +1,7 @@
 """A worker as a process on this machine."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +12,7 @@ from phosphene_server.values.work import MaximizationJob, Task, TaskReply
 from phosphene_server.workers.line import EXIT_SECONDS, Line
 from phosphene_server.workers.messages import (
     CancelJob,
+    Command,
     Ready,
     Report,
     RunTask,
@@ -44,7 +46,9 @@ class LocalWorker:
         self._numbers = itertools.count()
         self._replies: dict[int, asyncio.Future[TaskReply]] = {}
         self._line: Line | None = None
-        self._lost: WorkerLost | None = None
+        self._lost = ""
+        """How the process ended; empty while it has not."""
+        self._was_ready = False
         self._stopping = False
 
     async def start(self) -> None:
@@ -77,22 +81,24 @@ class LocalWorker:
             PhospheneError: what the task raised.
             WorkerLost: the process ended meanwhile.
         """
-        line = self._open_line()
+        if self._line is None or self._lost:
+            raise WorkerLost(self._lost or "it is not started")
         number = next(self._numbers)
         reply = self._replies[number] = self._loop.create_future()
-        line.send(RunTask(number, task))
+        self._line.send(RunTask(number, task))
         try:
-            return await reply
+            answer: TaskReply = await reply
         finally:
             del self._replies[number]
+        return answer
 
     def submit(self, job: MaximizationJob) -> None:
         """Take a job."""
-        self._open_line().send(SubmitJob(job))
+        self._send(SubmitJob(job))
 
     def cancel(self, job_id: str) -> None:
         """End a job before its next step."""
-        self._open_line().send(CancelJob(job_id))
+        self._send(CancelJob(job_id))
 
     async def stop(self) -> None:
         """End the process; it may finish the step that it is at, for a few seconds."""
@@ -111,16 +117,16 @@ class LocalWorker:
             self._line.kill()
             await self._gone.wait()
 
-    def _open_line(self) -> Line:
-        if self._line is None or self._lost is not None:
-            raise self._lost or WorkerLost("it is not started")
-        return self._line
+    def _send(self, command: Command) -> None:
+        """Send a command; of a job that does not arrive any more, `on_exit` tells."""
+        if self._line is not None:
+            self._line.send(command)
 
     def _in_loop(self, hear: Callable[[Said], None]) -> Callable[[Said], None]:
         """Return a function for other threads that lets the event loop call `hear`."""
 
         def call(said: Said) -> None:
-            if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 self._loop.call_soon_threadsafe(hear, said)
 
         return call
@@ -130,6 +136,7 @@ class LocalWorker:
     def _hear(self, report: Report) -> None:
         match report:
             case Ready():
+                self._was_ready = True
                 _settle(self._ready, None)
             case StartFailed(error):
                 _settle(self._ready, WorkerLost(f"it cannot work: {error}"))
@@ -140,13 +147,13 @@ class LocalWorker:
 
     def _end(self, code: int) -> None:
         self._gone.set()
-        self._lost = WorkerLost(describe_exit(code))
+        self._lost = describe_exit(code)
         if not self._ready.done():
-            self._ready.set_exception(WorkerLost(f"{describe_exit(code)} before it was ready"))
-        elif not self._stopping:
-            self._on_exit(describe_exit(code))
+            self._ready.set_exception(WorkerLost(f"{self._lost} before it was ready"))
+        elif self._was_ready and not self._stopping:
+            self._on_exit(self._lost)
         for reply in self._replies.values():
-            _settle(reply, self._lost)
+            _settle(reply, WorkerLost(self._lost))
 
 
 def _settle(future: asyncio.Future[Said] | None, outcome: Said | PhospheneError) -> None:

@@ -65,7 +65,9 @@ class Models(model_pb2_grpc.ModelServiceServicer):
             self.failures_before_answer -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
         if not request.page_token:
-            summary = model_pb2.ModelSummary(name="tiny", version="2", formats=[1, 3], description="Small.", loaded=True)
+            summary = model_pb2.ModelSummary(
+                name="tiny", version="2", formats=[1, 3], description="Small.", loaded=True
+            )
             return model_pb2.ListModelsResponse(models=[summary], next_page_token="more")
         return model_pb2.ListModelsResponse(models=[model_pb2.ModelSummary(name="tiny", version="1", formats=[2])])
 
@@ -79,7 +81,12 @@ class Models(model_pb2_grpc.ModelServiceServicer):
             model_pb2.Layer(name="fc", kind="linear", shape=[2], parameter_count=18, filter_shape=[2, 8]),
         ]
         preprocessing = model_pb2.Preprocessing(
-            channel_order=1, low=0, high=1, mean=[0.5] * 3, std=[0.25] * 3, size=image_pb2.ImageSize(height=16, width=16)
+            channel_order=1,
+            low=0,
+            high=1,
+            mean=[0.5] * 3,
+            std=[0.25] * 3,
+            size=image_pb2.ImageSize(height=16, width=16),
         )
         parity = model_pb2.Parity(
             runtime="onnxruntime 1", largest_deviation=1e-6, output_scale=3, input_shape=[1, 3, 16, 16]
@@ -102,7 +109,8 @@ class Models(model_pb2_grpc.ModelServiceServicer):
     async def _not_found(self, name, context):
         message = f"model: no model is named {name!r}; did you mean 'tiny'?"
         info = error_details_pb2.ErrorInfo(
-            reason="NOT_FOUND", metadata={"kind": "model", "name": name, "nearest": "tiny, teeny", "field": "model.name"}
+            reason="NOT_FOUND",
+            metadata={"kind": "model", "name": name, "nearest": "tiny, teeny", "field": "model.name"},
         )
         context.set_trailing_metadata(rich_status(code_pb2.NOT_FOUND, message, info))
         await context.abort(grpc.StatusCode.NOT_FOUND, message)
@@ -208,16 +216,18 @@ class Maximizations(maximization_pb2_grpc.MaximizationServiceServicer):
         if not settings.HasField("seed"):
             settings.seed = 7
         accepted = maximization_pb2.MaximizationAccepted(maximization_id="job-1", settings=settings)
-        return maximization_pb2.MaximizeActivationResponse(
-            event=maximization_pb2.MaximizationEvent(accepted=accepted)
-        )
+        return maximization_pb2.MaximizeActivationResponse(event=maximization_pb2.MaximizationEvent(accepted=accepted))
 
     async def _events(self, request, context):
         count = request.pictures or 1
         for step in FRAME_STEPS:
             yield maximization_pb2.MaximizationEvent(
                 progress=maximization_pb2.MaximizationProgress(
-                    step=step, steps=64, objective=[float(step)] * count, steps_per_second=100, remaining=Duration(seconds=1)
+                    step=step,
+                    steps=64,
+                    objective=[float(step)] * count,
+                    steps_per_second=100,
+                    remaining=Duration(seconds=1),
                 )
             )
             frame = maximization_pb2.MaximizationFrame(

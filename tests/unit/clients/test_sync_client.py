@@ -74,7 +74,9 @@ def test_several_images_give_a_response_each(client):
 
 def test_the_choices_of_a_kernel_reach_the_server(client, service):
     kernel = phosphene.layer_kernel("tiny", "conv1", filters=[3], bias=False)
-    client.apply_kernel(np.zeros((4, 6)), kernel, channels="per_channel", flip=True, stride=2, dilation=(1, 3), padding="zeros")
+    client.apply_kernel(
+        np.zeros((4, 6)), kernel, channels="per_channel", flip=True, stride=2, dilation=(1, 3), padding="zeros"
+    )
     [request] = service.filters.requests
     assert (request.kernel.layer.layer, list(request.kernel.layer.filters)) == ("conv1", [3])
     assert request.kernel.layer.HasField("bias")

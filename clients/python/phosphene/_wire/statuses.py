@@ -24,6 +24,8 @@ BY_REASON: Mapping[str, type[PhospheneError]] = {
     "LAYER_UNUSABLE": errors.LayerUnusable,
     "MODEL_BUSY": errors.ModelBusy,
     "OVERLOADED": errors.Overloaded,
+    "RESPONSE_TOO_LARGE": errors.ResponseTooLarge,
+    "INTERNAL_ERROR": errors.InternalError,
     "WORKER_LOST": errors.WorkerLost,
     "NOT_ENABLED": errors.NotEnabled,
     "UNSUPPORTED": errors.Unsupported,
@@ -55,7 +57,7 @@ def decode_error(error: grpc.aio.AioRpcError, *, address: str) -> PhospheneError
     """
     status = _rich_status(error)
     info = _detail(status, ErrorInfo) or ErrorInfo()
-    kind = BY_REASON.get(info.reason) or BY_CODE.get(error.code(), errors.ServerFailure)
+    kind = BY_REASON.get(info.reason) or BY_CODE.get(error.code(), errors.InternalError)
     message = status.message or error.details() or f"the call failed with {error.code().name}"
     if kind is errors.Unavailable and not info.reason:
         message = _unreachable(address, message)

@@ -19,9 +19,7 @@ __all__ = ["OBJECTIVES", "Objective", "channel", "class_logit", "layer", "make_o
 
 OBJECTIVES: Mapping[str, Callable[[Any, str], Objective]] = {
     "channel": lambda value, _: channel(layer=value.layer, channel=value.channel),
-    "neuron": lambda value, _: neuron(
-        layer=value.layer, channel=value.channel, row=value.row, column=value.column
-    ),
+    "neuron": lambda value, _: neuron(layer=value.layer, channel=value.channel, row=value.row, column=value.column),
     "layer": lambda value, _: layer(layer=value.layer),
     "class_logit": lambda value, logits_layer: class_logit(layer=logits_layer, index=value.index),
     "weighted_sum": lambda value, logits_layer: weighted_sum(

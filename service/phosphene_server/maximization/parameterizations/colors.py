@@ -19,7 +19,8 @@ Source: Lucid, `optvis/param/color.py`; Olah et al. 2017, "Preconditioning and p
 def correlation_root(*, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the root, (RGB, coordinate), over its longest column, so that the brightness keeps its scale."""
     root = torch.tensor(CORRELATION_ROOT, dtype=torch.float64)
-    return (root / root.norm(dim=0).max()).to(device, dtype)
+    normalized: Tensor = root / torch.linalg.vector_norm(root, dim=0).max()
+    return normalized.to(device, dtype)
 
 
 def correlate(coordinates: Tensor, root: Tensor) -> Tensor:

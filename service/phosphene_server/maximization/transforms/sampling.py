@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phosphene_server.maximization.transforms.repeatable_sampling import Padding, RepeatableGridSample
 from phosphene_server.maximization.transforms.transform import Border
 from phosphene_server.values.image import ImageSize
 
@@ -41,10 +42,14 @@ def sample(pictures: Tensor, matrices: Tensor, *, margin: int, border: Border) -
         (batch, 3, height + 2 margin, width + 2 margin).
     """
     batch, channels, height, width = pictures.shape
-    grid = F.affine_grid(
-        matrices, [batch, channels, height + 2 * margin, width + 2 * margin], align_corners=False
-    )
+    grid = F.affine_grid(matrices, [batch, channels, height + 2 * margin, width + 2 * margin], align_corners=False)
     if border == "reflect":
-        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    shifted = F.grid_sample(pictures - GRAY, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return shifted + GRAY
+        return _drawn(pictures, grid, "reflection")
+    return _drawn(pictures - GRAY, grid, "zeros") + GRAY
+
+
+def _drawn(pictures: Tensor, grid: Tensor, padding: Padding) -> Tensor:
+    if pictures.is_cuda:
+        drawn: Tensor = RepeatableGridSample.apply(pictures, grid, padding)
+        return drawn
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False)

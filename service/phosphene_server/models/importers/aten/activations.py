@@ -61,9 +61,9 @@ OPERATORS: dict[str, Operator] = {
     "_softmax": Operator("softmax", _softmax),
     "log_softmax": Operator("log_softmax", _log_softmax),
     "_log_softmax": Operator("log_softmax", _log_softmax),
-    "dropout": identity("dropout", "input"),
-    "feature_dropout": identity("dropout", "input"),
-    "alpha_dropout": identity("dropout", "input"),
-    "feature_alpha_dropout": identity("dropout", "input"),
+    "dropout": identity("dropout"),
+    "feature_dropout": identity("dropout"),
+    "alpha_dropout": identity("dropout"),
+    "feature_alpha_dropout": identity("dropout"),
     "native_dropout": Operator("dropout", _native_dropout),
 }

@@ -90,6 +90,13 @@ def _detach(emit: Emitter, a: Arguments) -> Any:
     return emit.call(torch.detach, a["self"])
 
 
+def _copy(emit: Emitter, a: Arguments) -> Any:
+    """Write what `self` holds after `src` was copied into it."""
+    if emit.is_tensor(a["src"]):
+        return emit.call(torch.Tensor.expand_as, a["src"], a["self"])
+    return emit.call(torch.full_like, a["self"], a["src"])
+
+
 OPERATORS: dict[str, Operator] = {
     "to": Operator("cast", _to),
     "_to_copy": Operator("cast", _to),
@@ -108,6 +115,6 @@ OPERATORS: dict[str, Operator] = {
     "scalar_tensor": Operator("constant", lambda emit, a: _full(emit, {**a, "size": []}, a["s"])),
     "fill": Operator("constant", lambda emit, a: emit.call(torch.full_like, a["self"], a["value"])),
     "zero": Operator("constant", lambda emit, a: emit.call(torch.full_like, a["self"], 0)),
-    "copy": Operator("constant", lambda emit, a: emit.call(torch.Tensor.expand_as, a["src"], a["self"])),
+    "copy": Operator("constant", _copy),
     "arange": Operator("constant", _range),
 }

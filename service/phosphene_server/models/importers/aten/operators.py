@@ -34,6 +34,6 @@ def direct(kind: str, function: Callable[..., Any], *names: str, keywords: Seque
     return Operator(kind, lower)
 
 
-def identity(kind: str, name: str = "self") -> Operator:
-    """Make a row for an operation that does nothing in inference: its value is its argument."""
-    return Operator(kind, lambda emit, arguments: arguments[name])
+def identity(kind: str) -> Operator:
+    """Make a row for an operation that does nothing in inference: its value is its first argument."""
+    return Operator(kind, lambda emit, arguments: next(iter(arguments.values())))

@@ -30,6 +30,8 @@ class Constants:
         self._names: dict[int, str] = {}
         self._named: list[Tensor] = []
         self._placed: dict[int, fx.Node] = {}
+        self._tensors: set[tuple[str, ...]] = set()
+        self._modules: set[tuple[str, ...]] = set()
 
     def name(self, tensor: Tensor, name: str) -> None:
         """Give a tensor the name under which it will be kept; the first name stays."""
@@ -46,14 +48,31 @@ class Constants:
         self.name(tensor, name)
         if id(tensor) not in self._placed:
             value = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
-            self._placed[id(tensor)] = self.builder.tensor(self._names[id(tensor)], value)
+            self._placed[id(tensor)] = self.builder.tensor(self._unused(self._names[id(tensor)]), value)
         return self._placed[id(tensor)]
 
     def reference(self) -> fx.Node:
-        """Return a node whose tensor has the device and the floating-point type of the graph, whatever it is moved to."""
+        """Return a node whose tensor has the device and floating-point type of the graph, whatever it is moved to."""
         if not hasattr(self, "_reference"):
             self._reference = torch.zeros(())
         return self.place(self._reference, "floating_point_reference")
+
+    def _unused(self, name: str) -> str:
+        """Return a name whose place in the tree of modules is free.
+
+        Different names of the file can spell the same place (`a/b` and `a_b`), and `a` cannot be a tensor where `a.b`
+        makes it a module.
+        """
+        candidate, count = name, 0
+        while True:
+            path = tuple(_plain(part) for part in candidate.split("."))
+            inner = {path[:depth] for depth in range(1, len(path))}
+            if path not in self._tensors and path not in self._modules and inner.isdisjoint(self._tensors):
+                self._tensors.add(path)
+                self._modules |= inner
+                return candidate
+            count += 1
+            candidate = f"{name}_{count}"
 
 
 class Operation:
@@ -69,6 +88,7 @@ class Operation:
         opset: int,
         model: str,
         constants: Constants,
+        batch: int | None = None,
     ) -> None:
         self.node = node
         self.inputs = tuple(inputs)
@@ -77,6 +97,8 @@ class Operation:
         self.filters: FilterGeometry | None = None
         self.parameters: list[str] = []
         self.opset = opset
+        self.batch = batch
+        """The batch size that the file fixes, None where it leaves it open."""
         self._types = tuple(types)
         self._attributes: Mapping[str, AttributeProto] = {attribute.name: attribute for attribute in node.attribute}
         self._model = model
@@ -138,7 +160,7 @@ class Operation:
         if isinstance(value, Sizes):
             return list(value.elements.flat)
         if isinstance(value, fx.Node):
-            node: fx.Node = self.call(_number_list, value)
+            node: fx.Node = self.evaluate(_number_list, value)
             return node
         return None
 
@@ -186,14 +208,19 @@ class Operation:
 
     # What goes into the graph
 
-    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Apply a functional operation: now, if all its arguments are known, else as a node of the graph."""
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Tensor | fx.Node:
+        """Apply a functional operation that gives a tensor: now, if all its arguments are known, else as a node."""
+        result: Tensor | fx.Node = self.evaluate(function, *arguments, **keywords)
+        return result
+
+    def evaluate(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Apply a function with any result: now, if all its arguments are known, else as a node of the graph."""
         found: list[fx.Node] = []
         map_aggregate((arguments, keywords), lambda item: found.append(item) if isinstance(item, fx.Node) else None)
         if not found:
             with torch.no_grad():
                 return function(*arguments, **keywords)
-        arguments, keywords = map_aggregate((arguments, keywords), self._placed)  # type: ignore[assignment, misc]  # as given
+        arguments, keywords = map_aggregate((arguments, keywords), self._placed)
         return self._constants.builder.call(function, *arguments, **keywords)
 
     def placed(self, value: Tensor | fx.Node, name: str | None = None) -> fx.Node:
@@ -220,7 +247,7 @@ class Operation:
     def materialized(self, value: Sizes) -> fx.Node:
         """Return sizes as a tensor of the graph."""
         elements, shape = list(value.elements.flat), list(value.elements.shape)
-        node: fx.Node = self.call(sizes_tensor, elements, shape, value.dtype, self.reference())
+        node: fx.Node = self.evaluate(sizes_tensor, elements, shape, value.dtype, self.reference())
         return node
 
     def bounded(self, shape: Numbers) -> Numbers:
@@ -240,11 +267,17 @@ class Operation:
         """Return the error that this operator is known but not used in this way."""
         name = self.node.name or self.node.output[0]
         return UnsupportedModel(
-            self._model, "it uses operators in ways that are not supported", ((f"{self.node.op_type} with {detail}", (name,)),)
+            self._model,
+            "it uses operators in ways that are not supported",
+            ((f"{self.node.op_type} with {detail}", (name,)),),
         )
 
     def _placed(self, item: Any) -> Any:
         return self.placed(item) if isinstance(item, Tensor) else item
+
+
+def _plain(part: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in part).lstrip("_")
 
 
 def _number_list(tensor: Tensor) -> list[float]:

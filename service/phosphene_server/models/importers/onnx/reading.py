@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, external_data_helper, inliner
 
 from phosphene_server.errors import DamagedModel
@@ -28,7 +27,7 @@ def read_model(path: Path, *, model: str) -> ModelProto:
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise DamagedModel(model, f"{path.name} cannot be read: {error.strerror or error}") from error
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # protobuf's own, which this folder does not know
         raise DamagedModel(model, f"{path.name} is not an ONNX model: {error}") from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise DamagedModel(model, f"{path.name} is not an ONNX model: it has no graph or no operator set")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.tensors import TORCH_TYPES
@@ -44,9 +44,8 @@ def shape(operation: Operation) -> Value:
     if isinstance(value, Sizes):
         known = list(value.elements.shape)
     if known is None and rank is None:
-        node: fx.Node = operation.call(_shape_tensor, value, operation.reference())
-        return node
-    lengths = known if known is not None else [operation.call(size, value, axis) for axis in range(rank or 0)]
+        return operation.call(_shape_tensor, value, operation.reference())
+    lengths = known if known is not None else [operation.evaluate(size, value, axis) for axis in range(rank or 0)]
     return sizes(lengths[operation.attribute("start", 0) : operation.attribute("end")], torch.int64)
 
 
@@ -55,7 +54,7 @@ def volume(operation: Operation) -> Value:
     value = operation.input(0)
     if isinstance(value, Sizes):
         return torch.tensor(value.elements.size)
-    return sizes(operation.call(torch.numel, value), torch.int64)
+    return sizes(operation.evaluate(torch.numel, value), torch.int64)
 
 
 def _shape_tensor(tensor: Tensor, reference: Tensor) -> Tensor:
@@ -79,9 +78,9 @@ def _dtype(operation: Operation, index: int = 0) -> torch.dtype:
 def _elementwise(function: Callable[..., Any], dtype: torch.dtype | None = None) -> SizeHandler:
     """Return a handler that applies a function to numbers, with broadcasting; `dtype` None: that of the input."""
 
-    def handler(operation: Operation) -> Value:
+    def handler(operation: Operation) -> Value | None:
         arrays = [_elements(operation, index) for index in range(len(operation.inputs))]
-        apply = np.frompyfunc(lambda *numbers: operation.call(function, *numbers), len(arrays), 1)
+        apply = np.frompyfunc(lambda *numbers: operation.evaluate(function, *numbers), len(arrays), 1)
         return sizes(apply(*arrays), dtype or _dtype(operation))
 
     return handler
@@ -90,8 +89,8 @@ def _elementwise(function: Callable[..., Any], dtype: torch.dtype | None = None)
 def _variadic(function: Callable[[Any, Any], Any]) -> SizeHandler:
     """Return a handler that joins any number of inputs, two at a time."""
 
-    def handler(operation: Operation) -> Value:
-        apply = np.frompyfunc(lambda first, second: operation.call(function, first, second), 2, 1)
+    def handler(operation: Operation) -> Value | None:
+        apply = np.frompyfunc(lambda first, second: operation.evaluate(function, first, second), 2, 1)
         result = _elements(operation, 0)
         for index in range(1, len(operation.inputs)):
             result = apply(result, _elements(operation, index))
@@ -100,7 +99,7 @@ def _variadic(function: Callable[[Any, Any], Any]) -> SizeHandler:
     return handler
 
 
-def _quotient(operation: Operation) -> Value:
+def _quotient(operation: Operation) -> Value | None:
     function = operator.truediv if _dtype(operation).is_floating_point else truncated_quotient
     return _elementwise(function)(operation)
 
@@ -111,7 +110,7 @@ def truncated_quotient(dividend: int, divisor: int) -> int:
     return quotient if (dividend < 0) == (divisor < 0) else -quotient
 
 
-def _remainder(operation: Operation) -> Value:
+def _remainder(operation: Operation) -> Value | None:
     return _elementwise(math.fmod if operation.attribute("fmod", 0) else operator.mod)(operation)
 
 
@@ -120,7 +119,7 @@ def choose(condition: bool, first: float, second: float) -> float:
     return first if condition else second
 
 
-def _where(operation: Operation) -> Value:
+def _where(operation: Operation) -> Value | None:
     return _elementwise(choose, _dtype(operation, 1))(operation)
 
 
@@ -149,7 +148,9 @@ def _concat(operation: Operation) -> Value:
 
 def _slice(operation: Operation) -> Value | None:
     array = _elements(operation, 0)
-    known = [operation.known_numbers(index, name) for index, name in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps"))]
+    known = [
+        operation.known_numbers(index, name) for index, name in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps"))
+    ]
     starts, ends = known[0] or [], known[1] or []
     axes = known[2] or list(range(len(starts)))
     for start, end, axis, step in zip(starts, ends, axes, known[3] or [1] * len(starts), strict=True):
@@ -194,7 +195,7 @@ def _reduced(function: Callable[[Any, Any], Any]) -> SizeHandler:
             return None
         total = array[0]
         for element in array[1:]:
-            total = operation.call(function, total, element)
+            total = operation.evaluate(function, total, element)
         return sizes([total] if operation.attribute("keepdims", 1) else total, _dtype(operation))
 
     return handler

@@ -1,9 +1,9 @@
 """ONNX data types and tensors in torch.
 
-The graph computes in one floating-point type, its own: whatever precision the file stores (half, bfloat16, float8,
-double), a tensor that enters the graph becomes float32 and follows `ModelGraph.to(dtype=...)` from there. Half precision
-is slow on CPUs and its rounding is of no use to gradients. Unsigned types above 8 bits, for which torch has next to no
-kernels, become int64.
+The graph computes in one floating-point type, its own: whatever precision the file stores (half, bfloat16, double), a
+tensor that enters the graph becomes float32 and follows `ModelGraph.to(dtype=...)` from there. Half precision is slow
+on CPUs and its rounding is of no use to gradients. Unsigned types above 8 bits, for which torch has next to no kernels,
+become int64.
 """
 
 import numpy as np

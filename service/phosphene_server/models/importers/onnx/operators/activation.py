@@ -28,17 +28,17 @@ def clip(operation: Operation) -> Value:
         return value
     if _is(low, 0.0) and _is(high, 6.0):
         operation.kind = "relu6"
-        return _value(operation.call(F.relu6, value))
+        return operation.call(F.relu6, value)
     if isinstance(low, int | float | None) and isinstance(high, int | float | None):
-        return _value(operation.call(torch.clamp, value, low, high))
+        return operation.call(torch.clamp, value, low, high)
     if low is not None:
         value = operation.call(torch.clamp_min, value, low)
-    return _value(value if high is None else operation.call(torch.clamp_max, value, high))
+    return value if high is None else operation.call(torch.clamp_max, value, high)
 
 
 def leaky_relu(operation: Operation) -> Value:
     """LeakyRelu."""
-    return _value(operation.call(F.leaky_relu, operation.data(0), operation.attribute("alpha", 0.01)))
+    return operation.call(F.leaky_relu, operation.data(0), operation.attribute("alpha", 0.01))
 
 
 def prelu(operation: Operation) -> Value:
@@ -46,8 +46,8 @@ def prelu(operation: Operation) -> Value:
     value, slope = operation.data(0), operation.constant(1)
     rank = operation.rank(0)
     if slope is not None and (slope.numel() == 1 or _per_channel(slope, rank)):
-        return _value(operation.call(F.prelu, value, operation.call(torch.flatten, operation.placed(slope))))
-    return _value(operation.call(broadcast_prelu, value, operation.data(1)))
+        return operation.call(F.prelu, value, operation.call(torch.flatten, operation.placed(slope)))
+    return operation.call(broadcast_prelu, value, operation.data(1))
 
 
 def broadcast_prelu(tensor: Tensor, slope: Tensor) -> Tensor:
@@ -57,45 +57,45 @@ def broadcast_prelu(tensor: Tensor, slope: Tensor) -> Tensor:
 
 def elu(operation: Operation) -> Value:
     """Elu."""
-    return _value(operation.call(F.elu, operation.data(0), operation.attribute("alpha", 1.0)))
+    return operation.call(F.elu, operation.data(0), operation.attribute("alpha", 1.0))
 
 
 def celu(operation: Operation) -> Value:
     """Celu."""
-    return _value(operation.call(F.celu, operation.data(0), operation.attribute("alpha", 1.0)))
+    return operation.call(F.celu, operation.data(0), operation.attribute("alpha", 1.0))
 
 
 def selu(operation: Operation) -> Value:
     """Selu."""
     alpha, gamma = operation.attribute("alpha", SELU_ALPHA), operation.attribute("gamma", SELU_GAMMA)
     if math.isclose(alpha, SELU_ALPHA, rel_tol=1e-6) and math.isclose(gamma, SELU_GAMMA, rel_tol=1e-6):
-        return _value(operation.call(F.selu, operation.data(0)))
-    return _value(operation.call(torch.mul, operation.call(F.elu, operation.data(0), alpha), gamma))
+        return operation.call(F.selu, operation.data(0))
+    return operation.call(torch.mul, operation.call(F.elu, operation.data(0), alpha), gamma)
 
 
 def hard_sigmoid(operation: Operation) -> Value:
     """HardSigmoid: max(0, min(1, alpha x + beta)); torch knows the slope 1/6."""
     alpha, beta = operation.attribute("alpha", 0.2), operation.attribute("beta", 0.5)
     if math.isclose(alpha, SIXTH, rel_tol=1e-5) and beta == 0.5:
-        return _value(operation.call(F.hardsigmoid, operation.data(0)))
+        return operation.call(F.hardsigmoid, operation.data(0))
     line = operation.call(torch.add, operation.call(torch.mul, operation.data(0), alpha), beta)
-    return _value(operation.call(torch.clamp, line, 0.0, 1.0))
+    return operation.call(torch.clamp, line, 0.0, 1.0)
 
 
 def gelu(operation: Operation) -> Value:
     """Gelu, exact or by its tanh approximation."""
-    return _value(operation.call(F.gelu, operation.data(0), approximate=operation.attribute("approximate", "none")))
+    return operation.call(F.gelu, operation.data(0), approximate=operation.attribute("approximate", "none"))
 
 
 def thresholded_relu(operation: Operation) -> Value:
     """ThresholdedRelu."""
-    return _value(operation.call(F.threshold, operation.data(0), operation.attribute("alpha", 1.0), 0.0))
+    return operation.call(F.threshold, operation.data(0), operation.attribute("alpha", 1.0), 0.0)
 
 
 def shrink(operation: Operation) -> Value:
     """Shrink: values within [-lambd, lambd] become 0, others move towards it by `bias`."""
     bias, bound = operation.attribute("bias", 0.0), operation.attribute("lambd", 0.5)
-    return _value(operation.call(shrunken, operation.data(0), bias, bound))
+    return operation.call(shrunken, operation.data(0), bias, bound)
 
 
 def shrunken(tensor: Tensor, bias: float, bound: float) -> Tensor:
@@ -108,9 +108,9 @@ def swish(operation: Operation) -> Value:
     """Swish: x sigmoid(alpha x)."""
     alpha = operation.attribute("alpha", 1.0)
     if alpha == 1.0:
-        return _value(operation.call(F.silu, operation.data(0)))
+        return operation.call(F.silu, operation.data(0))
     gate = operation.call(torch.sigmoid, operation.call(torch.mul, operation.data(0), alpha))
-    return _value(operation.call(torch.mul, operation.data(0), gate))
+    return operation.call(torch.mul, operation.data(0), gate)
 
 
 def softmax(operation: Operation) -> Value:
@@ -126,11 +126,11 @@ def log_softmax(operation: Operation) -> Value:
 def _over_axes(operation: Operation, function: Any) -> Value:
     value, rank = operation.data(0), operation.rank(0)
     if operation.opset >= 13:
-        return _value(operation.call(function, value, operation.attribute("axis", -1)))
+        return operation.call(function, value, operation.attribute("axis", -1))
     axis = operation.attribute("axis", 1)
     if axis == -1 or (rank is not None and axis == rank - 1):
-        return _value(operation.call(function, value, -1))
-    return _value(operation.call(over_flattened, value, function, axis))
+        return operation.call(function, value, -1)
+    return operation.call(over_flattened, value, function, axis)
 
 
 def over_flattened(tensor: Tensor, function: Any, axis: int) -> Tensor:
@@ -146,8 +146,3 @@ def _per_channel(slope: Tensor, rank: int | None) -> bool:
 
 def _is(bound: object, number: float) -> bool:
     return isinstance(bound, int | float) and bound == number
-
-
-def _value(result: Any) -> Value:
-    value: Value = result
-    return value

@@ -1,7 +1,6 @@
 """Convolution and transposed convolution."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, fx
@@ -60,10 +59,7 @@ def convolution(operation: Operation) -> Value:
     if not window.symmetric:
         padding = (0,) * spatial
     _describe(operation, weight, bias, window, groups, transposed=False)
-    result: Value = operation.call(
-        CONVOLUTIONS[spatial], value, weight, bias, window.stride, padding, window.dilation, groups
-    )
-    return result
+    return operation.call(CONVOLUTIONS[spatial], value, weight, bias, window.stride, padding, window.dilation, groups)
 
 
 def transposed_convolution(operation: Operation) -> Value:
@@ -78,15 +74,14 @@ def transposed_convolution(operation: Operation) -> Value:
     padding = window.before if known and window.symmetric else (0,) * spatial
     _describe(operation, weight, bias, window, groups, transposed=True)
     function = TRANSPOSED_CONVOLUTIONS[spatial]
-    result: Any = operation.call(function, value, weight, bias, window.stride, padding, extra, groups, window.dilation)
+    result = operation.call(function, value, weight, bias, window.stride, padding, extra, groups, window.dilation)
     if not known:
         upper = window.automatic == "SAME_UPPER"
         result = operation.call(crop_transposed, result, value, window.stride, shape, upper=upper)
     elif not window.symmetric:
         crop = padding_list([-count for count in window.before], [-count for count in window.after])
         result = operation.call(F.pad, result, crop)
-    final: Value = result
-    return final
+    return result
 
 
 def crop_transposed(

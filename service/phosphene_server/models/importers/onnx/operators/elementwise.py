@@ -17,8 +17,7 @@ def unary(function: Callable[..., Tensor]) -> Handler:
     """Return the handler of a function of one tensor."""
 
     def handler(operation: Operation) -> Value:
-        result: Value = operation.call(function, operation.data(0))
-        return result
+        return operation.call(function, operation.data(0))
 
     return handler
 
@@ -47,16 +46,14 @@ def variadic(function: Callable[..., Tensor]) -> Handler:
 def mean(operation: Operation) -> Value:
     """Mean of any number of tensors."""
     total = variadic(torch.add)(operation)
-    result: Value = operation.call(torch.div, total, float(len(operation.inputs)))
-    return result
+    return operation.call(torch.div, total, float(len(operation.inputs)))
 
 
 def divide(operation: Operation) -> Value:
     """Div: of integers, rounded towards zero."""
     if operation.is_floating(0):
         return _apply(operation, torch.div)
-    result: Value = operation.call(torch.div, operation.data(0), operation.operand(1), rounding_mode="trunc")
-    return result
+    return operation.call(torch.div, operation.data(0), operation.operand(1), rounding_mode="trunc")
 
 
 def modulo(operation: Operation) -> Value:
@@ -68,10 +65,8 @@ def power(operation: Operation) -> Value:
     """Pow: the result has the type of the base."""
     base, exponent = operation.data(0), operation.operand(1)
     if operation.is_floating(0) or not operation.is_floating(1):
-        result: Value = operation.call(torch.pow, base, exponent)
-    else:
-        result = operation.call(integer_power, base, exponent)
-    return result
+        return operation.call(torch.pow, base, exponent)
+    return operation.call(integer_power, base, exponent)
 
 
 def integer_power(base: Tensor, exponent: Tensor | float) -> Tensor:
@@ -82,7 +77,7 @@ def integer_power(base: Tensor, exponent: Tensor | float) -> Tensor:
 
 def where(operation: Operation) -> Value:
     """Where."""
-    result: Value = operation.call(torch.where, operation.data(0), operation.operand(1), operation.operand(2))
+    result = operation.call(torch.where, operation.data(0), operation.operand(1), operation.operand(2))
     if isinstance(result, Tensor):
         # Two Python numbers would give torch's default type instead of the file's.
         source = operation.input(1)
@@ -105,8 +100,7 @@ def cast_like(operation: Operation) -> Value:
         return _cast(operation, pattern.dtype)
     if operation.is_floating(1):
         return _cast(operation, torch.float32)
-    result: Value = operation.call(torch.Tensor.type_as, operation.data(0), pattern)
-    return result
+    return operation.call(torch.Tensor.type_as, operation.data(0), pattern)
 
 
 def _cast(operation: Operation, dtype: torch.dtype) -> Value:
@@ -114,10 +108,8 @@ def _cast(operation: Operation, dtype: torch.dtype) -> Value:
     if isinstance(value, Tensor):
         return value.to(dtype)
     if dtype.is_floating_point:
-        result: Value = operation.call(as_floating, value, operation.reference())
-    else:
-        result = operation.call(as_type, value, dtype)
-    return result
+        return operation.call(as_floating, value, operation.reference())
+    return operation.call(as_type, value, dtype)
 
 
 def as_floating(tensor: Tensor, reference: Tensor) -> Tensor:
@@ -136,5 +128,4 @@ def _apply(operation: Operation, function: Callable[..., Any]) -> Value:
     if not isinstance(first, Tensor | fx.Node) or isinstance(operation.input(0), Sizes):
         first = operation.data(0)
         # A number comes first only where the operation does not commute; it becomes a tensor without axes.
-    result: Value = operation.call(function, first, second)
-    return result
+    return operation.call(function, first, second)

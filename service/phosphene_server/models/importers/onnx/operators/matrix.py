@@ -15,20 +15,16 @@ def general_product(operation: Operation) -> Value:
     alpha, beta = operation.attribute("alpha", 1.0), operation.attribute("beta", 1.0)
     if operation.attribute("transA", 0):
         first = operation.call(torch.t, first)
-    if isinstance(second, Tensor):
-        second = operation.call(torch.mul, second, alpha) if alpha != 1.0 else second
-        third = operation.call(torch.mul, third, beta) if third is not None and beta != 1.0 else third
+    if alpha != 1.0:
+        second = operation.call(torch.mul, second, alpha)
+    if third is not None and beta != 1.0:
+        third = operation.call(torch.mul, third, beta)
+    if isinstance(second, Tensor) and isinstance(first, fx.Node):
         return _linear(operation, first, second, third, as_torch=bool(operation.attribute("transB", 0)))
     if operation.attribute("transB", 0):
         second = operation.call(torch.t, second)
-    result: Value = operation.call(torch.matmul, first, second)
-    if alpha != 1.0:
-        result = operation.call(torch.mul, result, alpha)
-    if third is None:
-        return result
-    third = operation.call(torch.mul, third, beta) if beta != 1.0 else third
-    result = operation.call(torch.add, result, third)
-    return result
+    product = operation.call(torch.matmul, first, second)
+    return product if third is None else operation.call(torch.add, product, third)
 
 
 def matrix_product(operation: Operation) -> Value:
@@ -36,25 +32,22 @@ def matrix_product(operation: Operation) -> Value:
     first, second = operation.data(0), operation.data(1)
     if isinstance(second, Tensor) and second.ndim == 2 and isinstance(first, fx.Node):
         return _linear(operation, first, second, None, as_torch=False)
-    result: Value = operation.call(torch.matmul, first, second)
-    return result
+    return operation.call(torch.matmul, first, second)
 
 
 def einsum(operation: Operation) -> Value:
     """Einsum."""
     operands = [operation.data(index) for index in range(len(operation.inputs))]
-    result: Value = operation.call(torch.einsum, operation.attribute("equation").replace(" ", ""), *operands)
-    return result
+    return operation.call(torch.einsum, operation.attribute("equation").replace(" ", ""), *operands)
 
 
 def determinant(operation: Operation) -> Value:
     """Det."""
-    result: Value = operation.call(torch.linalg.det, operation.data(0))
-    return result
+    return operation.call(torch.linalg.det, operation.data(0))
 
 
 def _linear(
-    operation: Operation, value: Tensor | fx.Node, matrix: Tensor, bias: Tensor | fx.Node | None, *, as_torch: bool
+    operation: Operation, value: fx.Node, matrix: Tensor, bias: Tensor | fx.Node | None, *, as_torch: bool
 ) -> Value:
     """Emit a linear layer; `as_torch`: the matrix is (out, in) already.
 
@@ -67,5 +60,5 @@ def _linear(
         vector, bias = operation.placed(bias), None
     operation.kind = "linear"
     operation.filters = FilterGeometry(str(weight.target), str(vector.target) if vector is not None else None)
-    result: Value = operation.call(F.linear, value, weight, vector)
+    result = operation.call(F.linear, value, weight, vector)
     return result if bias is None else operation.call(torch.add, result, bias)

@@ -17,10 +17,7 @@ def batch_normalization(operation: Operation) -> Value:
     value, weight, bias, mean, variance = (operation.data(index) for index in range(5))
     epsilon = operation.attribute("epsilon", 1e-5)
     # F.batch_norm takes the running statistics before weight and bias; the flag keeps it from changing them.
-    result: Value = operation.call(
-        F.batch_norm, value, mean, variance, weight, bias, training=False, momentum=0.0, eps=epsilon
-    )
-    return result
+    return operation.call(F.batch_norm, value, mean, variance, weight, bias, training=False, momentum=0.0, eps=epsilon)
 
 
 def layer_normalization(operation: Operation) -> Value | tuple[Value, ...]:
@@ -29,11 +26,9 @@ def layer_normalization(operation: Operation) -> Value | tuple[Value, ...]:
     axis, epsilon = operation.attribute("axis", -1), operation.attribute("epsilon", 1e-5)
     rank = operation.rank(0)
     axes = -axis if axis < 0 else None if rank is None else rank - axis
-    result: Value
     if isinstance(weight, Tensor) and weight.ndim == axes and not operation.wants(1) and not operation.wants(2):
-        result = operation.call(F.layer_norm, value, tuple(weight.shape), weight, bias, epsilon)
-        return result
-    moments = operation.call(layer_moments, value, axis, epsilon)
+        return operation.call(F.layer_norm, value, tuple(weight.shape), weight, bias, epsilon)
+    moments = operation.evaluate(layer_moments, value, axis, epsilon)
     mean, inverse = (operation.call(item, moments, index) for index in (0, 1))
     result = operation.call(scaled_layer, value, mean, inverse, weight, bias)
     return result, mean, inverse
@@ -60,8 +55,7 @@ def scaled_layer(tensor: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, 
 def instance_normalization(operation: Operation) -> Value:
     """InstanceNormalization: every channel of every picture by its own statistics."""
     value, weight, bias = (operation.data(index) for index in range(3))
-    result: Value = operation.call(normalize_instances, value, weight, bias, operation.attribute("epsilon", 1e-5))
-    return result
+    return operation.call(normalize_instances, value, weight, bias, operation.attribute("epsilon", 1e-5))
 
 
 def normalize_instances(tensor: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
@@ -75,12 +69,9 @@ def group_normalization(operation: Operation) -> Value:
     """GroupNormalization: one scale for each group in opset 18 to 20, for each channel since 21."""
     value, weight, bias = (operation.data(index) for index in range(3))
     groups, epsilon = operation.attribute("num_groups"), operation.attribute("epsilon", 1e-5)
-    result: Value
     if operation.opset >= 21:
-        result = operation.call(F.group_norm, value, groups, weight, bias, epsilon)
-    else:
-        result = operation.call(scale_groups, value, groups, weight, bias, epsilon)
-    return result
+        return operation.call(F.group_norm, value, groups, weight, bias, epsilon)
+    return operation.call(scale_groups, value, groups, weight, bias, epsilon)
 
 
 def scale_groups(tensor: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
@@ -92,8 +83,7 @@ def scale_groups(tensor: Tensor, groups: int, weight: Tensor, bias: Tensor, epsi
 def rms_normalization(operation: Operation) -> Value:
     """RMSNormalization over all axes from `axis` on."""
     axis, epsilon = operation.attribute("axis", -1), operation.attribute("epsilon", 1e-5)
-    result: Value = operation.call(divide_by_root_mean_square, operation.data(0), operation.data(1), axis, epsilon)
-    return result
+    return operation.call(divide_by_root_mean_square, operation.data(0), operation.data(1), axis, epsilon)
 
 
 def divide_by_root_mean_square(tensor: Tensor, weight: Tensor, axis: int, epsilon: float) -> Tensor:
@@ -106,8 +96,7 @@ def local_response_normalization(operation: Operation) -> Value:
     """LRN (Krizhevsky et al. 2012): each value by the squares of its neighbours in other channels."""
     size, bias = operation.attribute("size"), operation.attribute("bias", 1.0)
     alpha, beta = operation.attribute("alpha", 1e-4), operation.attribute("beta", 0.75)
-    result: Value = operation.call(divide_by_neighbours, operation.data(0), size, alpha, beta, bias)
-    return result
+    return operation.call(divide_by_neighbours, operation.data(0), size, alpha, beta, bias)
 
 
 def divide_by_neighbours(tensor: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
@@ -124,15 +113,13 @@ def divide_by_neighbours(tensor: Tensor, size: int, alpha: float, beta: float, b
 def lp_normalization(operation: Operation) -> Value:
     """LpNormalization: divides by the norm along an axis; zero stays zero."""
     axis, order = operation.attribute("axis", -1), operation.attribute("p", 2)
-    result: Value = operation.call(F.normalize, operation.data(0), float(order), axis)
-    return result
+    return operation.call(F.normalize, operation.data(0), float(order), axis)
 
 
 def mean_variance_normalization(operation: Operation) -> Value:
     """MeanVarianceNormalization."""
     axes = tuple(operation.attribute("axes", [0, 2, 3]))
-    result: Value = operation.call(standardize, operation.data(0), axes)
-    return result
+    return operation.call(standardize, operation.data(0), axes)
 
 
 def standardize(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -52,13 +52,10 @@ def pad(operation: Operation) -> Value:
     mode = operation.attribute("mode", "constant")
     fill = _fill(operation)
     axes = operation.known_numbers(3, "axes") if operation.opset >= 18 else None
-    result: Value
     if isinstance(amounts, list) and axes is None and mode == "constant":
         half = len(amounts) // 2
-        result = operation.call(F.pad, value, padding_list(amounts[:half], amounts[half:]), "constant", fill)
-    else:
-        result = operation.call(pad_axes, value, amounts, axes, mode, fill)
-    return result
+        return operation.call(F.pad, value, padding_list(amounts[:half], amounts[half:]), "constant", fill)
+    return operation.call(pad_axes, value, amounts, axes, mode, fill)
 
 
 def _fill(operation: Operation) -> float:
@@ -67,7 +64,7 @@ def _fill(operation: Operation) -> float:
     given = operation.numbers(2)
     if not given:
         return 0.0
-    fill: float = given[0] if isinstance(given, list) else operation.call(first_number, given)
+    fill: float = given[0] if isinstance(given, list) else operation.evaluate(first_number, given)
     return fill
 
 
@@ -111,5 +108,3 @@ def _folded(places: Tensor, length: int, mode: str) -> Tensor:
         places = places % period
         return torch.where(places < length, places, period - places)
     raise ValueError(f"Pad has no mode {mode!r}")
-
-

@@ -31,14 +31,12 @@ def max_pool(operation: Operation) -> Value | tuple[Value, ...]:
     if operation.wants(1):
         if not _direct(window) or operation.attribute("storage_order", 0):
             raise operation.unsupported("indices of asymmetric or column-major windows")
-        pooled = operation.call(function, value, *geometry, ceil_mode=rounding, return_indices=True)
+        pooled = operation.evaluate(function, value, *geometry, ceil_mode=rounding, return_indices=True)
         return operation.call(first, pooled), operation.call(flat_indices, pooled, value)
     if _direct(window):
-        result: Value = operation.call(function, value, *geometry, ceil_mode=rounding)
-        return result
+        return operation.call(function, value, *geometry, ceil_mode=rounding)
     padded = operation.call(pad_windows, value, *_padding(window), ceil_mode=rounding, fill=-torch.inf)
-    result = operation.call(function, padded, window.kernel, window.stride, 0, window.dilation)
-    return result
+    return operation.call(function, padded, window.kernel, window.stride, 0, window.dilation)
 
 
 def average_pool(operation: Operation) -> Value:
@@ -47,15 +45,10 @@ def average_pool(operation: Operation) -> Value:
     window = _window(operation, AVERAGE_POOLS)
     rounding = bool(operation.attribute("ceil_mode", 0))
     inclusive = bool(operation.attribute("count_include_pad", 0))
-    result: Value
     if _direct(window) and not any(spread > 1 for spread in window.dilation):
         function = AVERAGE_POOLS[len(window.kernel)]
-        result = operation.call(function, value, window.kernel, window.stride, window.before, rounding, inclusive)
-    else:
-        result = operation.call(
-            average_windows, value, *_padding(window), ceil_mode=rounding, count_include_pad=inclusive
-        )
-    return result
+        return operation.call(function, value, window.kernel, window.stride, window.before, rounding, inclusive)
+    return operation.call(average_windows, value, *_padding(window), ceil_mode=rounding, count_include_pad=inclusive)
 
 
 def lp_pool(operation: Operation) -> Value:
@@ -63,31 +56,25 @@ def lp_pool(operation: Operation) -> Value:
     value = operation.data(0)
     window = _window(operation, AVERAGE_POOLS)
     rounding = bool(operation.attribute("ceil_mode", 0))
-    result: Value = operation.call(norm_windows, value, *_padding(window), operation.attribute("p", 2), ceil_mode=rounding)
-    return result
+    return operation.call(norm_windows, value, *_padding(window), operation.attribute("p", 2), ceil_mode=rounding)
 
 
 def global_average_pool(operation: Operation) -> Value:
     """GlobalAveragePool: as torch writes it, so that graph rewriting recognises it."""
     value, rank = operation.data(0), operation.rank(0)
-    result: Value
     if rank == 4:
-        result = operation.call(F.adaptive_avg_pool2d, value, 1)
-    else:
-        result = operation.call(global_mean, value)
-    return result
+        return operation.call(F.adaptive_avg_pool2d, value, 1)
+    return operation.call(global_mean, value)
 
 
 def global_max_pool(operation: Operation) -> Value:
     """GlobalMaxPool."""
-    result: Value = operation.call(global_max, operation.data(0))
-    return result
+    return operation.call(global_max, operation.data(0))
 
 
 def global_lp_pool(operation: Operation) -> Value:
     """GlobalLpPool."""
-    result: Value = operation.call(global_norm, operation.data(0), operation.attribute("p", 2))
-    return result
+    return operation.call(global_norm, operation.data(0), operation.attribute("p", 2))
 
 
 def global_mean(tensor: Tensor) -> Tensor:
@@ -103,7 +90,8 @@ def global_max(tensor: Tensor) -> Tensor:
 
 def global_norm(tensor: Tensor, order: float) -> Tensor:
     """Return the p-norm over the spatial axes."""
-    return torch.linalg.vector_norm(tensor, order, dim=tuple(range(2, tensor.ndim)), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(tensor, order, dim=tuple(range(2, tensor.ndim)), keepdim=True)
+    return norm
 
 
 def first(pair: Sequence[Tensor]) -> Tensor:

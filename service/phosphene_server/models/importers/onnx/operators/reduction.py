@@ -1,7 +1,6 @@
 """Operators that reduce axes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,13 +21,10 @@ def reduced(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
         keep = bool(operation.attribute("keepdims", 1))
         if not axes and operation.attribute("noop_with_empty_axes", 0):
             return value
-        result: Value
         rank = operation.rank(0)
         if axes or rank:
-            result = operation.call(function, value, tuple(axes or range(rank or 0)), keep)
-        else:
-            result = operation.call(reduce_all, value, function, keep)
-        return result
+            return operation.call(function, value, tuple(axes or range(rank or 0)), keep)
+        return operation.call(reduce_all, value, function, keep)
 
     return handler
 
@@ -54,7 +50,8 @@ def euclidean_norm(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
     """Return the root of the sum of squares; its gradient at zero is zero."""
     if not tensor.is_floating_point():
         return (tensor * tensor).sum(dim=tuple(axes), keepdim=keep).double().sqrt().to(tensor.dtype)
-    return torch.linalg.vector_norm(tensor, 2, dim=tuple(axes), keepdim=keep)
+    norm: Tensor = torch.linalg.vector_norm(tensor, 2, dim=tuple(axes), keepdim=keep)
+    return norm
 
 
 def log_sum(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
@@ -73,8 +70,7 @@ def argument(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
     def handler(operation: Operation) -> Value:
         axis, keep = operation.attribute("axis", 0), bool(operation.attribute("keepdims", 1))
         last = bool(operation.attribute("select_last_index", 0))
-        result: Value = operation.call(extreme_index, operation.data(0), function, axis, keep, last)
-        return result
+        return operation.call(extreme_index, operation.data(0), function, axis, keep, last)
 
     return handler
 
@@ -92,13 +88,12 @@ def cumulative_sum(operation: Operation) -> Value:
     if not isinstance(axis, list):
         raise operation.unsupported("an axis that is computed at run time")
     exclusive, reverse = bool(operation.attribute("exclusive", 0)), bool(operation.attribute("reverse", 0))
-    result: Value = operation.call(running_sum, operation.data(0), axis[0], exclusive, reverse)
-    return result
+    return operation.call(running_sum, operation.data(0), axis[0], exclusive, reverse)
 
 
 def running_sum(tensor: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
     """Return sums of all elements up to each, without itself if `exclusive`, from the end if `reverse`."""
     ordered = tensor.flip(axis) if reverse else tensor
-    total: Any = ordered.cumsum(axis, dtype=tensor.dtype)
-    total = total - ordered if exclusive else total
+    total = ordered.cumsum(axis, dtype=tensor.dtype)
+    total = torch.sub(total, ordered) if exclusive else total
     return total.flip(axis) if reverse else total

@@ -1,0 +1,102 @@
+"""Responses as pictures: blue below zero, white at zero, red above."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phosphene_server.pictures.diverging import diverging, relative
+from phosphene_server.pictures.encoding import encode, to_bytes
+from phosphene_server.pictures.grid import grid
+from phosphene_server.values.kernel import Extent, KernelResponse, ResponseRendering
+
+_ENCODING = "rendering.encoding"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the positions of a response lie on the picture: `first + stride * index`, along each axis."""
+
+    first: tuple[int, int]
+    stride: Extent
+
+
+def render(
+    values: NDArray[np.float32], picture: NDArray[np.float32], placement: Placement, rendering: ResponseRendering
+) -> KernelResponse:
+    """Draw a response, alone and laid over its picture.
+
+    Args:
+        values: (channel, height, width), finite; several channels are drawn as tiles.
+        picture: (channel, height, width), [0, 1] is black to white.
+        placement: Where the response lies on the picture.
+        rendering: How it is drawn.
+
+    Returns:
+        The response. Its scale is 0 where none was asked for and the response is zero everywhere; all is white then.
+    """
+    scale = rendering.scale if rendering.scale is not None else float(np.abs(values).max())
+    tiles = diverging(values, scale=scale)
+    overlay = _overlay(values, picture, placement, scale=scale, opacity=rendering.overlay_opacity)
+    return KernelResponse(
+        values=values,
+        picture=encode(grid(tiles), rendering.encoding, field=_ENCODING),
+        overlay=encode(grid(overlay), rendering.encoding, field=_ENCODING) if rendering.overlay else None,
+        scale=scale,
+    )
+
+
+def _overlay(
+    values: NDArray[np.float32],
+    picture: NDArray[np.float32],
+    placement: Placement,
+    *,
+    scale: float,
+    opacity: float,
+) -> NDArray[np.uint8]:
+    """Return the response laid over its picture, (tile, height, width, 3).
+
+    The stronger the response, the more it covers, `opacity` at the most, so that the picture stays plain to see where
+    nothing answers. One response is brought to the size of the picture, each pixel taking the nearest position; where
+    there are several, the picture is brought to the size of the response, so that their tiles stay small.
+    """
+    ground = _ground(picture)
+    if len(values) == 1:
+        values = _spread(values, ground.shape[1:], placement)
+    else:
+        ground = _gathered(ground, values.shape[1:], placement)
+    cover = np.float32(opacity) * np.abs(relative(values, scale=scale))[..., np.newaxis]
+    colors = diverging(values, scale=scale).astype(np.float32) / 255
+    tiles = ground.transpose(1, 2, 0) * (1 - cover) + colors * cover
+    return np.stack([to_bytes(tile.transpose(2, 0, 1)) for tile in tiles])
+
+
+def _ground(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the response is laid over: the picture, or the mean of its channels where they are no colours."""
+    channels = picture if len(picture) == 3 else picture.mean(axis=0, keepdims=True)
+    return np.clip(channels, 0, 1)
+
+
+def _spread(values: NDArray[np.float32], size: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
+    """Give every pixel of the picture the response nearest to it, and 0 where the kernel never was."""
+    rows, columns = _indices(values.shape[1:], size, placement)
+    padded = np.pad(values, ((0, 0), (0, 1), (0, 1)))  # index -1 is the zero beyond the last position
+    return padded[:, rows][:, :, columns]
+
+
+def _indices(length: tuple[int, ...], size: tuple[int, ...], placement: Placement) -> list[NDArray[np.intp]]:
+    """Return for each axis the position nearest to each pixel; -1 for pixels that no position stands for."""
+    strides = (placement.stride.rows, placement.stride.columns)
+    indices = []
+    for axis in (0, 1):
+        offsets = np.arange(size[axis]) - placement.first[axis]
+        nearest = np.floor(offsets / strides[axis] + 0.5).astype(np.intp)
+        indices.append(np.where((nearest >= 0) & (nearest < length[axis]), nearest, -1))
+    return indices
+
+
+def _gathered(picture: NDArray[np.float32], size: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
+    """Return the pixels of the picture on which the positions of the response lie."""
+    rows, columns = placement.first[0], placement.first[1]
+    lattice = picture[:, rows :: placement.stride.rows, columns :: placement.stride.columns]
+    return lattice[:, : size[0], : size[1]]

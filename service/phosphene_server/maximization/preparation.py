@@ -1,0 +1,225 @@
+"""Checks a request against its model, and completes it.
+
+What the shape of a request allows was checked at the edge. Here stands what needs the model: names of layers, indices
+within the layer's shape at the size asked for, classes; and the defaults that depend on it. The returned request, sent
+again, gives the same pictures.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Unsupported, nearest_names
+from phosphene_server.maximization.transforms import make_chain
+from phosphene_server.models.loaded import LoadedModel
+from phosphene_server.models.preprocessing import preprocess
+from phosphene_server.values import maximization as values
+from phosphene_server.values.image import ImageFormat, ImageSize
+from phosphene_server.values.maximization import MaximizeActivationRequest
+
+FRAME_STEPS = 16
+"""Steps between frames where the request leaves it open."""
+FRAME_FORMAT: ImageFormat = "webp"
+RESULT_FORMAT: ImageFormat = "png"
+
+Shape = tuple[int, ...]
+"""The shape of a layer's activation, without the batch axis."""
+
+
+def prepare(model: LoadedModel, request: MaximizeActivationRequest) -> MaximizeActivationRequest:
+    """Check a request against its model and fill in what is unset.
+
+    Raises:
+        InvalidArgument: a value is out of range for this model, or two fields contradict each other.
+        NotFound: the model has no such layer or class; the error has the nearest names.
+        LayerUnusable: the activation of the layer cannot be maximised.
+        Unsupported: the model does not read a single picture.
+    """
+    _check_input(model)
+    _check_jitter(request.transforms)
+    paths = dict(_paths(request.objective, "objective"))
+    size = request.size or model.model.preprocessing.size
+    layers = {_layer_name(model, value, path): path for path, value in paths.items() if value.kind != "weighted_sum"}
+    shapes = _shapes(model, layers, size, make_chain(request.transforms).margin)
+    return replace(
+        request,
+        model=model.source.reference,
+        objective=_prepared(model, shapes, request.objective, "objective"),
+        size=size,
+        seed=secrets.randbits(64) if request.seed is None else request.seed,
+        frames=_prepared_frames(request.frames),
+        result=replace(
+            request.result,
+            encoding=replace(request.result.encoding, format=request.result.encoding.format or RESULT_FORMAT),
+        ),
+    )
+
+
+# The parts of a request that need no shapes
+
+
+def _check_input(model: LoadedModel) -> None:
+    inputs = model.graph.inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        shapes = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in inputs)
+        raise Unsupported(
+            f"activation maximization of a model whose input is not one batch of pictures (its inputs: {shapes})"
+        )
+
+
+def _check_jitter(transforms: values.Transforms) -> None:
+    for index, item in enumerate(transforms.items):
+        if item.kind == "jitter" and (item.pixels is None) == (item.fraction is None):
+            got = "nothing" if item.pixels is None else "both"
+            raise InvalidArgument(f"transforms.items[{index}].jitter", got, "exactly one of 'pixels' and 'fraction'")
+
+
+def _prepared_frames(frames: values.FrameOptions) -> values.FrameOptions:
+    if frames.every_steps is not None and frames.interval is not None:
+        raise InvalidArgument("frames", "both", "at most one of 'every_steps' and 'interval'")
+    unset = frames.every_steps is None and frames.interval is None
+    return replace(
+        frames,
+        every_steps=FRAME_STEPS if unset else frames.every_steps,
+        encoding=replace(frames.encoding, format=frames.encoding.format or FRAME_FORMAT),
+    )
+
+
+def _paths(objective: values.Objective, path: str) -> Iterator[tuple[str, values.Objective]]:
+    """Walk through an objective: the path of each part, `objective.weighted_sum.terms[1].objective.channel`."""
+    own = f"{path}.{objective.kind}"
+    yield own, objective
+    if objective.kind == "weighted_sum":
+        for index, term in enumerate(objective.terms):
+            yield from _paths(term.objective, f"{own}.terms[{index}].objective")
+
+
+def _layer_name(model: LoadedModel, objective: Any, path: str) -> str:
+    """Return the layer that an objective reads, known to exist."""
+    if objective.kind == "class_logit":
+        if not model.model.logits_layer:
+            raise InvalidArgument(path, "a class", "an objective on a layer: the model tells no class logits")
+        return model.model.logits_layer
+    name: str = objective.layer
+    model.graph.layer(name, field=f"{path}.layer")
+    return name
+
+
+# The shapes of the layers, and what must fit into them
+
+
+def _shapes(model: LoadedModel, layers: Mapping[str, str], size: ImageSize, margin: int) -> dict[str, Shape]:
+    """Return the shapes of layers, by name, for pictures of a size; `layers` has the path of each for errors."""
+    shape = (2, 3, size.height + 2 * margin, size.width + 2 * margin)
+    pictures = torch.full(shape, 0.5, dtype=model.dtype, device=model.device, requires_grad=True)
+    try:
+        activations = model.graph.cut(layers)(preprocess(pictures, model.model.preprocessing))
+    except (RuntimeError, ValueError) as error:
+        own = model.model.preprocessing.size
+        expected = f"a size that the network can compute, such as its own, {own.height}x{own.width} ({_brief(error)})"
+        raise InvalidArgument("size", f"{size.height}x{size.width}", expected) from error
+    for name, activation in activations.items():
+        if activation.dim() < 2 or len(activation) != 2 or not activation.requires_grad:
+            raise LayerUnusable(
+                name, "has no activation of each picture that a gradient reaches", f"{layers[name]}.layer"
+            )
+    return {name: tuple(activation.shape[1:]) for name, activation in activations.items()}
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _prepared(
+    model: LoadedModel, shapes: Mapping[str, Shape], objective: values.Objective, path: str
+) -> values.Objective:
+    """Return an objective with positions and class indices filled in."""
+    return _PREPARATIONS[objective.kind](model, shapes, objective, f"{path}.{objective.kind}")
+
+
+def _prepared_channel(
+    _: LoadedModel, shapes: Mapping[str, Shape], objective: values.ChannelObjective, path: str
+) -> values.ChannelObjective:
+    _check_index(objective.channel, shapes[objective.layer][0], f"{path}.channel", f"channel of {objective.layer!r}")
+    return objective
+
+
+def _prepared_neuron(
+    _: LoadedModel, shapes: Mapping[str, Shape], objective: values.NeuronObjective, path: str
+) -> values.NeuronObjective:
+    shape, layer = shapes[objective.layer], objective.layer
+    _check_index(objective.channel, shape[0], f"{path}.channel", f"channel of {layer!r}")
+    if len(shape) == 1:
+        _check_no_position(objective, path)
+        return objective
+    if len(shape) != 3:
+        raise LayerUnusable(layer, f"has no rows and columns: its shape is {list(shape)}", f"{path}.layer")
+    row = shape[1] // 2 if objective.row is None else objective.row
+    column = shape[2] // 2 if objective.column is None else objective.column
+    _check_index(row, shape[1], f"{path}.row", f"row of {layer!r} at this picture size")
+    _check_index(column, shape[2], f"{path}.column", f"column of {layer!r} at this picture size")
+    return replace(objective, row=row, column=column)
+
+
+def _check_no_position(objective: values.NeuronObjective, path: str) -> None:
+    for name, position in (("row", objective.row), ("column", objective.column)):
+        if position is not None:
+            expected = f"nothing: layer {objective.layer!r} has features without a position"
+            raise InvalidArgument(f"{path}.{name}", str(position), expected)
+
+
+def _prepared_layer(
+    _: LoadedModel, __: Mapping[str, Shape], objective: values.LayerObjective, ___: str
+) -> values.LayerObjective:
+    return objective
+
+
+def _prepared_class_logit(
+    model: LoadedModel, shapes: Mapping[str, Shape], objective: values.ClassLogitObjective, path: str
+) -> values.ClassLogitObjective:
+    if objective.label is not None:
+        return values.ClassLogitObjective(index=_class_index(model, objective.label, f"{path}.label"))
+    assert objective.index is not None
+    _check_index(objective.index, shapes[model.model.logits_layer][0], f"{path}.index", "class")
+    return objective
+
+
+def _class_index(model: LoadedModel, label: str, path: str) -> int:
+    """Return the class with a label: the whole of it first, then one of its synonyms; capitals do not matter."""
+    labels = model.model.labels
+    wanted = label.strip().lower()
+    for index, known in enumerate(labels):
+        if known.lower() == wanted:
+            return index
+    synonyms = [(synonym.strip(), index) for index, known in enumerate(labels) for synonym in known.split(",")]
+    for synonym, index in synonyms:
+        if synonym.lower() == wanted:
+            return index
+    raise NotFound("class", label, nearest_names(label, [synonym for synonym, _ in synonyms]), path)
+
+
+def _prepared_weighted_sum(
+    model: LoadedModel, shapes: Mapping[str, Shape], objective: values.WeightedSumObjective, path: str
+) -> values.WeightedSumObjective:
+    terms = tuple(
+        replace(term, objective=_prepared(model, shapes, term.objective, f"{path}.terms[{index}].objective"))
+        for index, term in enumerate(objective.terms)
+    )
+    return replace(objective, terms=terms)
+
+
+def _check_index(index: int, count: int, path: str, what: str) -> None:
+    if not 0 <= index < count:
+        raise InvalidArgument(path, str(index), f"a {what}, 0 to {count - 1}")
+
+
+_PREPARATIONS: Mapping[str, Callable[[LoadedModel, Mapping[str, Shape], Any, str], values.Objective]] = {
+    "channel": _prepared_channel,
+    "neuron": _prepared_neuron,
+    "layer": _prepared_layer,
+    "class_logit": _prepared_class_logit,
+    "weighted_sum": _prepared_weighted_sum,
+}

@@ -1,0 +1,79 @@
+"""Operators that make tensors from numbers: Constant, ConstantOfShape, Range, EyeLike."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.values import Sizes, Value
+
+SCALARS = {
+    "value_float": torch.float32,
+    "value_floats": torch.float32,
+    "value_int": torch.int64,
+    "value_ints": torch.int64,
+}
+"""Attribute of Constant that holds numbers -> their type."""
+
+
+def constant(operation: Operation) -> Value:
+    """Constant: a tensor, or numbers as attributes."""
+    tensor = operation.attribute("value")
+    if isinstance(tensor, Tensor):
+        return tensor
+    for name, dtype in SCALARS.items():
+        numbers = operation.attribute(name)
+        if numbers is not None:
+            return torch.tensor(numbers, dtype=dtype)
+    raise operation.unsupported("strings or a sparse tensor")
+
+
+def constant_of_shape(operation: Operation) -> Value:
+    """ConstantOfShape: one number everywhere."""
+    value = operation.attribute("value", torch.zeros(1))
+    shape = operation.numbers(0)
+    if shape is None:
+        raise ValueError("the shape is missing")
+    known = isinstance(shape, list) and not any(isinstance(length, fx.Node) for length in shape)
+    operation.bounded(shape)
+    if known:
+        return torch.full(tuple(shape), value.item(), dtype=value.dtype)  # type: ignore[arg-type]  # a list, see `known`
+    return operation.call(filled, shape, value.item(), value.dtype, operation.reference())
+
+
+def filled(shape: list[int], value: float, dtype: torch.dtype, reference: Tensor) -> Tensor:
+    """Return a tensor filled with a number on the device of `reference`, floating-point ones in its type."""
+    dtype = reference.dtype if dtype.is_floating_point else dtype
+    return torch.full(tuple(shape), value, dtype=dtype, device=reference.device)
+
+
+def number_range(operation: Operation) -> Value:
+    """Range: from `start` up to, without, `limit`."""
+    start, limit, step = (_number(operation, index) for index in range(3))
+    dtype = torch.float32 if operation.is_floating(0) else torch.int64
+    given = operation.input(0)
+    if isinstance(given, Tensor | Sizes):
+        dtype = given.dtype
+    if not any(isinstance(number, fx.Node) for number in (start, limit, step)):
+        operation.bounded([abs(int((limit - start) / step))])
+        return torch.arange(start, limit, step, dtype=dtype)
+    return operation.call(counted, start, limit, step, dtype, operation.reference())
+
+
+def counted(start: float, limit: float, step: float, dtype: torch.dtype, reference: Tensor) -> Tensor:
+    """Return the numbers from `start` up to `limit` on the device of `reference`."""
+    dtype = reference.dtype if dtype.is_floating_point else dtype
+    return torch.arange(start, limit, step, dtype=dtype, device=reference.device)
+
+
+def _number(operation: Operation, index: int) -> Any:
+    numbers = operation.numbers(index)
+    if isinstance(numbers, list):
+        return numbers[0]
+    return operation.evaluate(only, numbers)
+
+
+def only(numbers: list[float]) -> float:
+    """Return the one number of a list."""
+    return numbers[0]
