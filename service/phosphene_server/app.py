@@ -76,8 +76,8 @@ class Application:
             addresses = self._service.bind(self._settings.listen)
         except CannotListen as error:
             raise CannotServe(str(error)) from error
-        self._worker.begin(self._worker_started)
         await self._service.start()
+        self._worker.begin(self._worker_started)
         return addresses
 
     def request_stop(self) -> None:

@@ -24,4 +24,5 @@ def test_the_session_in_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     assert any(line.startswith("conv1 convolution ") for line in lines)
     assert any(line.startswith("256 [") for line in lines)
     assert lines[-1] == "(1, 96, 96, 3) uint8"
-    assert Image.open(tmp_path / "filters.png").width > 100
+    with Image.open(tmp_path / "filters.png") as figure:
+        assert figure.width > 100

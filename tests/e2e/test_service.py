@@ -13,7 +13,9 @@ import pytest
 from scipy import ndimage
 
 import phosphene
-from phosphene import objectives
+from phosphene import ModelReference, objectives
+
+FORMATS = ("onnx", "torchscript", "torch_export")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,12 @@ def star(client: phosphene.Client, **options: object) -> phosphene.Run:
 
 def test_every_format_of_the_bundled_network_has_the_same_layers(client: phosphene.Client) -> None:
     names = [
-        [layer.name for layer in client.model("shapes", format=model_format).layers if layer.filter_shape]
-        for model_format in ("onnx", "torchscript", "torch_export")
+        [
+            layer.name
+            for layer in client.model(ModelReference("shapes", format=model_format)).layers
+            if layer.filter_shape
+        ]
+        for model_format in FORMATS
     ]
     assert names[0] == names[1] == names[2]
     assert len(names[0]) >= 6
@@ -37,8 +43,8 @@ def test_every_format_of_the_bundled_network_has_the_same_layers(client: phosphe
 
 def test_filters_are_those_of_the_file_whatever_its_format(client: phosphene.Client) -> None:
     script, export = (
-        client.extract_filters("shapes", layer="conv1", format=model_format)
-        for model_format in ("torchscript", "torch_export")
+        client.extract_filters(ModelReference("shapes", format=model_format), layer="conv1")
+        for model_format in FORMATS[1:]
     )
     assert np.array_equal(script.weights, export.weights)
     assert script.weights.dtype == np.float32
@@ -112,12 +118,10 @@ def test_a_channel_out_of_range_names_its_field(client: phosphene.Client) -> Non
     assert caught.value.field == "objective.weighted_sum.terms[1].objective.channel.channel"
 
 
-def worker_of(server: int) -> int:
-    """The process id of the one child of a server."""
-    found = subprocess.run(
-        ["pgrep", "-P", str(server), "-f", "workers.child"], capture_output=True, text=True, check=True
-    )
-    return int(found.stdout.split()[0])
+def child_of(process: int, module: str) -> int:
+    """The process id of the child of a process that runs a module."""
+    found = subprocess.run(["pgrep", "-P", str(process), "-f", module], capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[-1])
 
 
 def test_a_killed_worker_is_a_pause_not_an_error(client: phosphene.Client) -> None:
@@ -125,7 +129,8 @@ def test_a_killed_worker_is_a_pause_not_an_error(client: phosphene.Client) -> No
     run = star(client, steps=300, seed=11, frame_every=20)
     frames = iter(run)
     next(frames)
-    os.kill(worker_of(client.server_process_id), signal.SIGKILL)
+    server = child_of(os.getpid(), "phosphene_server")
+    os.kill(child_of(server, "phosphene_server.workers.child"), signal.SIGKILL)
     result = run.result()
     assert result.step == 300
     assert np.array_equal(result.images, undisturbed.images)

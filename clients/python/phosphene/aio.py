@@ -26,7 +26,7 @@ from phosphene._wire.maximizations import decode_event, decode_maximization, dec
 from phosphene._wire.models import decode_model, decode_summary, encode_reference
 from phosphene._wire.statuses import decode_error
 from phosphene.embedded import EmbeddedServer
-from phosphene.errors import Cancelled, PhospheneError, InternalError, Unavailable
+from phosphene.errors import Cancelled, InternalError, PhospheneError, Unavailable
 from phosphene.filters import FigureNormalization, Filters
 from phosphene.kernels import ChannelMode, Kernel, KernelResponses, PaddingMode, Picture
 from phosphene.maximizations import (

@@ -80,6 +80,7 @@ class EmbeddedServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,  # Ctrl-C is for this program, which may want to go on
             )
 
     def _wait_until_ready(self) -> None:

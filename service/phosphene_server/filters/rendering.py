@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phosphene_server.pictures.diverging import diverging, relative
+from phosphene_server.pictures.diverging import diverging
 from phosphene_server.pictures.encoding import encode, to_bytes
 from phosphene_server.pictures.grid import grid
 from phosphene_server.values.kernel import Extent, KernelResponse, ResponseRendering
@@ -56,19 +56,20 @@ def _overlay(
 ) -> NDArray[np.uint8]:
     """Return the response laid over its picture, (tile, height, width, 3).
 
-    The stronger the response, the more it covers, `opacity` at the most, so that the picture stays plain to see where
-    nothing answers. One response is brought to the size of the picture, each pixel taking the nearest position; where
-    there are several, the picture is brought to the size of the response, so that their tiles stay small.
+    Each pixel is `opacity` of the response's colour and the rest of the picture, which is alone where the kernel never
+    was. One response is brought to the size of the picture, each pixel taking the nearest position; where there are
+    several, the picture is brought to the size of the response, so that their tiles stay small.
     """
     ground = _ground(picture)
     if len(values) == 1:
-        values = _spread(values, ground.shape[1:], placement)
+        rows, columns = _nearest(values.shape[1:], ground.shape[1:], placement)
+        values = values[:, rows][:, :, columns]
+        cover = np.float32(opacity) * np.outer(rows >= 0, columns >= 0)
     else:
-        ground = _gathered(ground, values.shape[1:], placement)
-    cover = np.float32(opacity) * np.abs(relative(values, scale=scale))[..., np.newaxis]
-    colors = diverging(values, scale=scale).astype(np.float32) / 255
-    tiles = ground.transpose(1, 2, 0) * (1 - cover) + colors * cover
-    return np.stack([to_bytes(tile.transpose(2, 0, 1)) for tile in tiles])
+        ground = _under(ground, values.shape[1:], placement)
+        cover = np.full(values.shape[1:], opacity, np.float32)
+    colors = diverging(values, scale=scale).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return np.stack([to_bytes(color * cover + ground * (1 - cover)) for color in colors])
 
 
 def _ground(picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,14 +78,7 @@ def _ground(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(channels, 0, 1)
 
 
-def _spread(values: NDArray[np.float32], size: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
-    """Give every pixel of the picture the response nearest to it, and 0 where the kernel never was."""
-    rows, columns = _indices(values.shape[1:], size, placement)
-    padded = np.pad(values, ((0, 0), (0, 1), (0, 1)))  # index -1 is the zero beyond the last position
-    return padded[:, rows][:, :, columns]
-
-
-def _indices(length: tuple[int, ...], size: tuple[int, ...], placement: Placement) -> list[NDArray[np.intp]]:
+def _nearest(length: tuple[int, ...], size: tuple[int, ...], placement: Placement) -> list[NDArray[np.intp]]:
     """Return for each axis the position nearest to each pixel; -1 for pixels that no position stands for."""
     strides = (placement.stride.rows, placement.stride.columns)
     indices = []
@@ -95,8 +89,8 @@ def _indices(length: tuple[int, ...], size: tuple[int, ...], placement: Placemen
     return indices
 
 
-def _gathered(picture: NDArray[np.float32], size: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
+def _under(picture: NDArray[np.float32], size: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
     """Return the pixels of the picture on which the positions of the response lie."""
-    rows, columns = placement.first[0], placement.first[1]
+    rows, columns = placement.first
     lattice = picture[:, rows :: placement.stride.rows, columns :: placement.stride.columns]
     return lattice[:, : size[0], : size[1]]

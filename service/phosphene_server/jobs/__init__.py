@@ -5,6 +5,7 @@ board.py        maximizations: admits, starts, lists, cancels and forgets jobs
 job.py          one maximization: its state, its watchers, and when it ends for want of them
 watch.py        one watcher: latest-wins for frames and progress, everything else in order
 history.py      the frames that are kept for watchers who come late
+loaded.py       which models the worker holds, as far as the front can tell
 patience.py     a worker whose callers wait until it has started
 pages.py        page tokens
 

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
 
 from phosphene_server.errors import InvalidArgument, NotFound, Overloaded, nearest_names
 from phosphene_server.jobs.job import Job
@@ -100,7 +99,8 @@ class MaximizationBoard:
             source = await asyncio.to_thread(self._repository.resolve, request.model)
             prepared = await self._worker.run(PrepareMaximization(source, request))
             self._loaded.used(source.reference)
-            settings = replace(cast("MaximizeActivationRequest", prepared), model=source.reference)
+            assert isinstance(prepared, MaximizeActivationRequest), type(prepared).__name__
+            settings = replace(prepared, model=source.reference)
             self._check_result_size(settings)
         job = self._add(settings)
         watch = job.watch()

@@ -26,8 +26,7 @@ class PatientWorker:
 
     async def start(self) -> None:
         """Wait until the worker is ready."""
-        if self._starting is None:
-            raise AssertionError("begin() comes first")
+        assert self._starting is not None, "begin() comes first"
         await asyncio.shield(self._starting)
 
     async def run(self, task: Task) -> TaskReply:

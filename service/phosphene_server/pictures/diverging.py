@@ -35,18 +35,18 @@ def diverging(values: NDArray[np.float32], *, scale: float) -> NDArray[np.uint8]
     Returns:
         RGB, the shape of `values` with an axis of 3 behind it.
     """
-    levels = np.rint(relative(values, scale=scale) * _LEVELS).astype(np.intp)
+    levels = np.rint(_relative(values, scale=scale) * _LEVELS).astype(np.intp)
     colors: NDArray[np.uint8] = _table()[levels + _LEVELS]
     return colors
 
 
-def relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float32]:
+def _relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64]:
     """Return values over scale, in [-1, 1]; all 0 where the scale is 0."""
     if scale == 0:
-        return np.zeros_like(values)
+        return np.zeros(values.shape)
     # In float64, for a scale may be smaller than the smallest float32; even then a quotient may become infinite.
     with np.errstate(over="ignore"):
-        return np.clip(values / np.float64(scale), -1, 1).astype(np.float32)
+        return np.clip(values / np.float64(scale), -1, 1)
 
 
 def _table() -> NDArray[np.uint8]:

@@ -45,6 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/phosphene."):
             return handler
+        assert handler.request_deserializer is not None, "generated handlers have one"
         request_id = _request_id(handler_call_details)
         call = _Call(request_id, handler_call_details.method, handler.request_deserializer, self._limit)
         # Without a deserializer: gRPC would answer a request that cannot be read with a traceback in the log.

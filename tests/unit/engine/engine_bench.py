@@ -64,7 +64,7 @@ class FakeLanes:
         return (self.step + 0.5,)
 
     def pixels(self):
-        return (np.full((8, 8, 3), self.step, np.uint8),)
+        return (np.full((8, 8, 3), self.step % 256, np.uint8),)
 
     def arrays(self):
         return (np.full((3, 8, 8), self.step, np.float32),)

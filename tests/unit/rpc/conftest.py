@@ -1,43 +1,16 @@
 """A real gRPC server in this process, over a Unix socket, with a worker that does as it is told."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from phosphene.v1 import filter_pb2_grpc, maximization_pb2_grpc, model_pb2_grpc
 from phosphene_server.app import Application
 from phosphene_server.settings import Settings
 from tests.unit.jobs.front_fakes import FakeWorker, make_root
-
-
-@dataclass
-class Front:
-    """A running front and a client of it."""
-
-    application: Application
-    worker: FakeWorker
-    address: str
-    channel: grpc.aio.Channel
-
-    @property
-    def models(self) -> model_pb2_grpc.ModelServiceStub:
-        return model_pb2_grpc.ModelServiceStub(self.channel)
-
-    @property
-    def admin(self) -> model_pb2_grpc.ModelAdminServiceStub:
-        return model_pb2_grpc.ModelAdminServiceStub(self.channel)
-
-    @property
-    def filters(self) -> filter_pb2_grpc.FilterServiceStub:
-        return filter_pb2_grpc.FilterServiceStub(self.channel)
-
-    @property
-    def maximizations(self) -> maximization_pb2_grpc.MaximizationServiceStub:
-        return maximization_pb2_grpc.MaximizationServiceStub(self.channel)
+from tests.unit.rpc.front_server import Front
 
 
 @pytest.fixture

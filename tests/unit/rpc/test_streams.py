@@ -9,7 +9,7 @@ import pytest
 from phosphene.v1 import maximization_pb2 as pb
 from phosphene_server.errors import WorkerLost
 from phosphene_server.values.work import JobFailed
-from tests.unit.rpc.conftest import Front
+from tests.unit.rpc.front_server import Front
 
 REQUEST = pb.MaximizeActivationRequest(model={"name": "net"}, objective={"channel": {"layer": "conv1", "channel": 3}})
 

@@ -244,7 +244,7 @@ FREE = {
     "filters": "any number; the worker knows how many there are",
     "seed": "any number",
     "from_step": "any number",
-    "page_token": "checked by the pages, see test_pages.py",
+    "page_token": "checked by the lists, see test_board.py",
     "data": "the bytes of a picture are checked by the worker",
     "channel": "any number; the worker knows how many there are",
     "row": "any number; the worker knows how many there are",

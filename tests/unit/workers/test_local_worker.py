@@ -23,6 +23,8 @@ def task(name: str) -> UnloadModel:
 @pytest.fixture(autouse=True)
 def obedient_child(monkeypatch):
     monkeypatch.setattr(process, "CHILD_MODULE", "obedient_child")
+    for name in process.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -139,7 +141,15 @@ async def test_the_process_has_a_session_of_its_own_and_no_input(worker):
     assert await worker.run(task("input")) == ""
 
 
-async def test_the_process_keeps_large_blocks_of_memory(worker):
+async def test_the_process_keeps_large_blocks_of_memory_and_its_threads_wait_asleep(worker):
     environment = await worker.run(task("environment"))
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "67108864"
     assert environment["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+async def test_what_an_operator_sets_goes_before(make_worker, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    worker = make_worker()
+    await worker.start()
+    assert (await worker.run(task("environment")))["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -28,6 +28,8 @@ _MODEL = "shapes"
 _STEPS = 256
 _FRAME_EVERY = 8
 _SEED = 7
+# A response of this size gets the full colour; the largest ones, about 1.2, would leave everything else pale.
+_EDGE_SCALE = 0.35
 # Nine classes that look different from one another; a network that lacks some of them shows others instead.
 _FAVOURITES = ("star", "spiral", "checkerboard", "heart", "rings", "honeycomb", "rays", "zigzag", "crescent")
 
@@ -79,7 +81,7 @@ def _first_convolution(model: Model) -> Layer:
 
 async def _draw_filters(client: aio.Client, layer: Layer, folder: Path, shown: Display) -> Filters:
     job = shown.add("filters", total=1)
-    filters = await client.extract_filters(_MODEL, layer.name)
+    filters = await client.extract_filters(_MODEL, layer.name, normalization="filter")
     filters.figure.save(folder / "filters.png")
     shown.update(job, completed=1, note=filters.caption)
     return filters
@@ -91,7 +93,7 @@ async def _draw_kernels(
     """The Laplacian and the strongest filter of the network, on the sample picture."""
     job = shown.add("kernel", total=2)
     picture = sample_picture()
-    edges = (await client.apply_kernel(picture, kernel="laplacian"))[0]
+    edges = (await client.apply_kernel(picture, kernel="laplacian", scale=_EDGE_SCALE, overlay_opacity=1.0))[0]
     shown.update(job, completed=1)
     strongest = max(filters.statistics, key=lambda item: item.norm).index
     kernel = layer_kernel(_MODEL, layer.name, filters=[strongest])

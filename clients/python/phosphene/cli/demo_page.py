@@ -80,7 +80,8 @@ def _filters(facts: Facts) -> str:
     dead = sum(item.dead for item in facts.filters.statistics)
     return (
         f"All {count} filters of {facts.layer.name}, {height} × {width} weights for each of {channels} colours, "
-        f"exactly as they are in the file. Norms from {min(norms):.2f} to {max(norms):.2f}; {dead} dead."
+        f"exactly as they are in the file, each from its own darkest to its brightest. "
+        f"Norms from {min(norms):.2f} to {max(norms):.2f}; {dead} dead."
     )
 
 

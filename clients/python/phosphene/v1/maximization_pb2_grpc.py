@@ -78,7 +78,7 @@ class MaximizationServiceServicer(object):
         unless the request lets it `linger`. A slow reader loses intermediate frames (they are counted), never the result.
         Not safe to retry blindly: each call starts a job. Codes: INVALID_ARGUMENT, NOT_FOUND for an unknown model, layer
         or class (with the nearest names), FAILED_PRECONDITION for a model that cannot be used, RESOURCE_EXHAUSTED with
-        RetryInfo when too many jobs run, ABORTED when the job was cancelled through CancelMaximization.
+        RetryInfo when too many jobs run. A job that was cancelled through CancelMaximization ends with its result, OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from phosphene_server.errors import DamagedModel
 
 MAXIMUM_RATIO = 32
-"""How many times larger than the archive its contents may be. Weights are stored as they are; only code is compressed."""
+"""How many times larger than the archive its contents may be. Weights are stored as they are, only code is packed."""
 FREE_BYTES = 64 * 2**20
 """Contents up to this many bytes are never too large, however small the archive."""
 MAXIMUM_ENTRIES = 200_000
@@ -44,7 +44,7 @@ def read_archive(path: Path, *, name: str) -> dict[str, bytes]:
 def _check_names(entries: list[zipfile.ZipInfo], name: str) -> None:
     for entry in entries:
         parts = PurePosixPath(entry.filename).parts
-        if entry.filename.startswith("/") or "\\" in entry.filename or ".." in parts or len(parts) < 2:
+        if entry.filename.startswith("/") or "\\" in entry.filename or ".." in parts:
             raise DamagedModel(name, f"the archive has an entry with the unsafe name {entry.filename!r}")
     # Readers disagree on which of two equal names counts, and on whether capitals matter.
     count = Counter(entry.filename.casefold() for entry in entries)
@@ -52,7 +52,9 @@ def _check_names(entries: list[zipfile.ZipInfo], name: str) -> None:
     if twice:
         raise DamagedModel(name, f"the archive has more than one entry named {twice[0]!r}")
     if len({PurePosixPath(entry.filename).parts[0] for entry in entries}) != 1:
-        raise DamagedModel(name, "the archive has not exactly one topmost folder")
+        raise DamagedModel(
+            name, "the archive is not one folder, as files of TorchScript and, since PyTorch 2.8, of torch.export are"
+        )
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], archive_bytes: int, name: str) -> None:

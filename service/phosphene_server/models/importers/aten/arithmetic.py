@@ -55,7 +55,7 @@ def _divide(emit: Emitter, a: Arguments) -> Any:
 
 
 def _truncated_quotient(first: Any, second: Any) -> int:
-    return math.trunc(first / second)
+    return int(first / second)
 
 
 def _addcmul(emit: Emitter, a: Arguments) -> Any:

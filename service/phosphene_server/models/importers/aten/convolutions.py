@@ -22,7 +22,7 @@ def _convolution(axes: int | None, *, transposed: bool = False) -> Operator:
         backwards = bool(arguments.get("transposed", transposed))
         return (_transposed if backwards else _forward)(emit, arguments, count)
 
-    return Operator("transposed_convolution" if transposed else "convolution", lower)
+    return Operator("convolution", lower)
 
 
 def _forward(emit: Emitter, arguments: Arguments, axes: int) -> fx.Node:
@@ -45,9 +45,7 @@ def _transposed(emit: Emitter, arguments: Arguments, axes: int) -> fx.Node:
     extra = _per_axis(arguments.get("output_padding", 0), axes)
     dilation = _per_axis(arguments.get("dilation", 1), axes)
     groups = arguments.get("groups", 1)
-    node = emit.call(
-        TRANSPOSED[axes], arguments["input"], weight, bias, stride, padding, extra, groups, dilation
-    )
+    node = emit.call(TRANSPOSED[axes], arguments["input"], weight, bias, stride, padding, extra, groups, dilation)
     sides = tuple((side, side) for side in padding)
     _describe(emit, node, weight, bias, stride, sides, dilation, groups, transposed=True)
     return node
@@ -65,13 +63,12 @@ def _describe(
     *,
     transposed: bool,
 ) -> None:
-    """Keep the geometry where the weight is a trained tensor and not computed from something."""
+    """Keep the kind, and the geometry where the weight is a trained tensor and not computed from something."""
+    emit.kinds[node] = "transposed_convolution" if transposed else "convolution"
     if weight.op != "get_attr":
         return
     bias_name = str(bias.target) if bias is not None and bias.op == "get_attr" else None
-    emit.filters[node] = FilterGeometry(
-        str(weight.target), bias_name, stride, padding, dilation, groups, transposed
-    )
+    emit.filters[node] = FilterGeometry(str(weight.target), bias_name, stride, padding, dilation, groups, transposed)
 
 
 def _per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:

@@ -91,17 +91,17 @@ def _detach(emit: Emitter, a: Arguments) -> Any:
 
 
 def _copy(emit: Emitter, a: Arguments) -> Any:
-    """Write what `self` holds after `src` was copied into it."""
-    if emit.is_tensor(a["src"]):
-        return emit.call(torch.Tensor.expand_as, a["src"], a["self"])
-    return emit.call(torch.full_like, a["self"], a["src"])
+    """Write what `self` holds after another tensor or a number was copied into it."""
+    source = a["src"] if "src" in a else a["other"]
+    if emit.is_tensor(source):
+        return emit.call(torch.Tensor.expand_as, source, a["self"])
+    return emit.call(torch.full_like, a["self"], source)
 
 
 OPERATORS: dict[str, Operator] = {
     "to": Operator("cast", _to),
     "_to_copy": Operator("cast", _to),
     "type_as": Operator("cast", _type_as),
-    "float": Operator("cast", lambda emit, a: cast(emit, a["self"], torch.float32)),
     "detach": Operator("detach", _detach),
     "zeros": Operator("constant", lambda emit, a: _full(emit, a, 0)),
     "ones": Operator("constant", lambda emit, a: _full(emit, a, 1)),

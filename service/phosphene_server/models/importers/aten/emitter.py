@@ -24,6 +24,8 @@ class Emitter:
         self.builder = builder
         self.filters: dict[fx.Node, FilterGeometry] = {}
         """How the nodes that slide filters do it."""
+        self.kinds: dict[fx.Node, str] = {}
+        """Kinds of layers that an operator's name alone does not tell."""
         self.inputs: list[fx.Node] = []
         self._examples: dict[fx.Node, Any] = {}
         self._numbers: set[fx.Node] = set()

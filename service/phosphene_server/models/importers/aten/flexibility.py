@@ -29,7 +29,9 @@ def specify_outputs(
 ) -> tuple[TensorSpecification, ...]:
     """Describe the outputs, -1 for each axis whose length depends on an input's."""
     small = [emit.example(node) for node in outputs]
-    grown = _evaluate(emit, outputs, [_grown(emit.example(node), s) for node, s in zip(emit.inputs, inputs, strict=True)])
+    grown = _evaluate(
+        emit, outputs, [_grown(emit.example(node), s) for node, s in zip(emit.inputs, inputs, strict=True)]
+    )
     return tuple(
         TensorSpecification(name, _type_name(before), _common_shape(before, after))
         for name, before, after in zip(names, small, grown or small, strict=True)

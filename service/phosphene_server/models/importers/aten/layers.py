@@ -70,6 +70,7 @@ class LayerRecorder:
 
 def _main_operation(operations: list[Operation], node: fx.Node) -> Operation | None:
     """Return the operation that a module without parts is about, None where it is about several."""
-    trained = [operation for operation in operations if operation.parameters]
-    candidates = trained or operations
+    # What nobody uses is no part of the graph, for example the transposed weight of an older linear layer.
+    used = [operation for operation in operations if operation.node is node or operation.node.users]
+    candidates = [operation for operation in used if operation.parameters] or used
     return candidates[0] if len(candidates) == 1 and candidates[0].node is node else None

@@ -1,6 +1,5 @@
 """Linear layers and products of matrices."""
 
-import operator
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ def _linear(emit: Emitter, arguments: Arguments) -> fx.Node:
 
 def _write_linear(emit: Emitter, value: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
     node = emit.call(F.linear, value, weight, bias)
+    emit.kinds[node] = "linear"
     if weight.op == "get_attr":
         trained_bias = bias is not None and bias.op == "get_attr"
         emit.filters[node] = FilterGeometry(str(weight.target), str(bias.target) if bias and trained_bias else None)
@@ -58,10 +58,9 @@ def _einsum(emit: Emitter, arguments: Arguments) -> fx.Node:
 
 OPERATORS: dict[str, Operator] = {
     "linear": Operator("linear", _linear),
-    "addmm": Operator("linear", _addmm),
+    "addmm": Operator("matrix_product", _addmm),
     "mm": Operator("matrix_product", _matmul),
     "matmul": Operator("matrix_product", _matmul),
-    "__matmul__": Operator("matrix_product", lambda emit, a: emit.call(operator.matmul, a["self"], a["other"])),
     "bmm": direct("matrix_product", torch.bmm, "self", "mat2"),
     "baddbmm": direct("matrix_product", torch.baddbmm, "self", "batch1", "batch2", keywords=("beta", "alpha")),
     "einsum": Operator("matrix_product", _einsum),

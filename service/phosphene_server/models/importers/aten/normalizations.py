@@ -24,7 +24,15 @@ def _batch_norm(emit: Emitter, a: Arguments) -> Any:
 def _instance_norm(emit: Emitter, a: Arguments) -> Any:
     mean, variance = a.get("running_mean"), a.get("running_var")
     return emit.call(
-        F.instance_norm, a["input"], mean, variance, a.get("weight"), a.get("bias"), mean is None, a["momentum"], a["eps"]
+        F.instance_norm,
+        a["input"],
+        mean,
+        variance,
+        a.get("weight"),
+        a.get("bias"),
+        mean is None,
+        a["momentum"],
+        a["eps"],
     )
 
 

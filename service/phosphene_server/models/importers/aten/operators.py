@@ -8,7 +8,7 @@ from typing import Any
 from phosphene_server.models.importers.aten.emitter import Emitter
 
 Arguments = Mapping[str, Any]
-"""Values of an aten operator by the names of its schema. Tensors are nodes; an argument that is absent has its default."""
+"""Values of an aten operator by the names of its schema. Tensors are nodes; what is absent has its default."""
 
 Lowering = Callable[[Emitter, Arguments], Any]
 """Writes the operation: returns a node, a number, or a tuple or list of them."""
@@ -24,7 +24,7 @@ class Operator:
 
 
 def direct(kind: str, function: Callable[..., Any], *names: str, keywords: Sequence[str] = ()) -> Operator:
-    """Make a row that passes arguments on as they are: `names` by position up to the first default, the rest by name."""
+    """Make a row that passes arguments on: `names` by position up to the first default, the rest by name."""
 
     def lower(emit: Emitter, arguments: Arguments) -> Any:
         leading = list(itertools.takewhile(arguments.__contains__, names))

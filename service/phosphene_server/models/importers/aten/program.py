@@ -50,7 +50,7 @@ class Program:
     def _record(self, row: Operator, result: Any, scope: str) -> None:
         node = result[0] if isinstance(result, tuple) else result
         if row.kind and isinstance(node, fx.Node) and self.emit.is_tensor(node):
-            self.layers.operation(scope, row.kind, node)
+            self.layers.operation(scope, self.emit.kinds.get(node, row.kind), node)
 
     def _overwrite(self, target: Variable, result: fx.Node) -> Variable:
         target.write(result)
@@ -85,5 +85,3 @@ class Program:
             return scatter(self.emit, plain, old, new)
 
         return Variable(result, base=base, replay=replay, inverse=inverse if scatter else None, operator=name)
-
-

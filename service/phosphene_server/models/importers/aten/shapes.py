@@ -111,6 +111,7 @@ OPERATORS: dict[str, Operator] = {
     "unsqueeze": direct("reshape", torch.unsqueeze, "self", "dim"),
     "permute": direct("transpose", torch.permute, "self", "dims"),
     "transpose": direct("transpose", torch.transpose, "self", "dim0", "dim1"),
+    "swapaxes": direct("transpose", torch.transpose, "self", "axis0", "axis1"),
     "t": direct("transpose", torch.t, "self"),
     "movedim": direct("transpose", torch.movedim, "self", "source", "destination"),
     "expand": direct("expand", torch.Tensor.expand, "self", "size"),

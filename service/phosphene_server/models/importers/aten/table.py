@@ -47,12 +47,10 @@ SYNONYMS: Mapping[str, str] = {
     "negative": "neg",
     "not_equal": "ne",
     "subtract": "sub",
-    "swapaxes": "transpose",
     "swapdims": "transpose",
     "unsafe_chunk": "chunk",
     "unsafe_split": "split",
     "unsafe_split_with_sizes": "split_with_sizes",
-    "floordiv": "floor_divide",
 }
 
 

@@ -52,6 +52,7 @@ VIEWS: Mapping[str, Scatter | None] = {
     "transpose": _transpose,
     "permute": _permute,
     "t": lambda emit, a, old, new: emit.call(torch.t, new),
+    "swapaxes": None,
     "expand": None,
     "expand_as": None,
     "narrow": None,
@@ -76,7 +77,7 @@ def shares_memory(emit: Emitter, name: str, argument: fx.Node, result: fx.Node) 
     first: Any = emit.example(argument)
     second: Any = emit.example(result)
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        return first.untyped_storage()._cdata == second.untyped_storage()._cdata
+        return bool(first.untyped_storage()._cdata == second.untyped_storage()._cdata)
     return True
 
 

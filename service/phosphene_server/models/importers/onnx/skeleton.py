@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper, shape_inference
 
 from phosphene_server.errors import DamagedModel
@@ -29,7 +28,7 @@ def check(model: ModelProto, *, name: str) -> ModelProto:
     """
     skeleton = _skeleton(model)
     try:
-        checker.check_model(skeleton)
+        checker.check_model(_with_all_types(skeleton))
     except (checker.ValidationError, ValueError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DamagedModel(name, f"it violates the ONNX specification: {first}") from error
@@ -76,10 +75,22 @@ def _skeleton(model: ModelProto) -> ModelProto:
             graph.initializer.append(tensor)
         elif tensor.name not in inputs:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    skeleton = onnx.ModelProto(ir_version=model.ir_version, graph=graph)
+    skeleton = ModelProto(ir_version=model.ir_version, graph=graph)
     skeleton.opset_import.extend(model.opset_import)
     skeleton.producer_name = model.producer_name
     return skeleton
+
+
+def _with_all_types(skeleton: ModelProto) -> ModelProto:
+    """Return a copy whose inputs and outputs have some type: files may leave it out, and ONNX Runtime infers it."""
+    complete = ModelProto()
+    complete.CopyFrom(skeleton)
+    del complete.graph.value_info[:]
+    for value in (*complete.graph.input, *complete.graph.output):
+        if value.type.WhichOneof("value") in (None, "tensor_type"):
+            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
+            value.type.tensor_type.shape.SetInParent()
+    return complete
 
 
 def _volume(tensor: TensorProto) -> int:

@@ -74,7 +74,9 @@ def parse(entries: Mapping[str, bytes], *, name: str) -> ExportedProgram:
 def _program_name(entries: Mapping[str, bytes], name: str) -> str:
     programs = [entry[len("models/") : -len(".json")] for entry in entries if _is_program(entry)]
     if not programs:
-        raise DamagedModel(name, "this is no archive of torch.export from PyTorch 2.8 or later: it has no models/*.json")
+        raise DamagedModel(
+            name, "this is no archive of torch.export from PyTorch 2.8 or later: it has no models/*.json"
+        )
     if len(programs) > 1:
         raise UnsupportedModel(name, f"it holds several programs: {', '.join(programs)}")
     return programs[0]
@@ -98,7 +100,9 @@ def _tensors(entries: Mapping[str, bytes], folder: str, configuration: str, name
     pickled = [tensor for tensor, row in rows.items() if row["use_pickle"] or not row["tensor_meta"]]
     if pickled:
         raise UnsupportedModel(name, f"unpickling would run code, and these are pickled: {', '.join(pickled[:5])}")
-    return {tensor: _tensor(entries, folder + row["path_name"], row["tensor_meta"], name) for tensor, row in rows.items()}
+    return {
+        tensor: _tensor(entries, folder + row["path_name"], row["tensor_meta"], name) for tensor, row in rows.items()
+    }
 
 
 def _tensor(entries: Mapping[str, bytes], entry: str, row: Mapping[str, Any], name: str) -> Tensor:

@@ -31,8 +31,9 @@ def argument(document: Mapping[str, Any], look: Look) -> Any:
 
 def example(document: Mapping[str, Any]) -> Tensor | None:
     """Return a meta tensor like one that the program describes, with the sizes that it was exported with."""
-    sizes = [_hint(size) for size in document["sizes"]]
-    if any(size is None for size in sizes):
+    hints = [_hint(size) for size in document["sizes"]]
+    sizes = [hint for hint in hints if hint is not None]
+    if len(sizes) < len(hints):
         return None
     return torch.empty(sizes, dtype=SCALAR_TYPES[document["dtype"]], device="meta")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.aten.archive import read_archive
@@ -63,8 +62,8 @@ def import_torch_export(path: Path, *, name: str) -> ModelGraph:
     """Read an exported program, with dynamic or static shapes.
 
     The file is read as data: nothing in it is unpickled or evaluated. Layers are named as in the author's
-    `named_modules()`; a module that is called again appears as `relu`, `relu@1`, `relu@2`. A module without an operation
-    of its own, for example `nn.Identity`, leaves no trace in such a file.
+    `named_modules()`; a module that is called again appears as `relu`, `relu@1`, `relu@2`. A module that does nothing,
+    for example `nn.Identity`, leaves no trace in such a file.
 
     Args:
         path: The archive that `torch.export.save` of PyTorch 2.8 or later wrote.
@@ -100,7 +99,7 @@ def _check_operators(program: ExportedProgram) -> None:
 def _aten_name(target: str) -> str:
     """Return `conv2d` for `torch.ops.aten.conv2d.default`, and nothing for what is not of aten."""
     prefix = "torch.ops.aten."
-    return target[len(prefix) :].split(".")[0] if target.startswith(prefix) else ""
+    return target[len(prefix) :].partition(".")[0] if target.startswith(prefix) else ""
 
 
 class _Reader:

@@ -54,9 +54,8 @@ def _load(archive: bytes, *, traced: bool) -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
-        module = torch._C.import_ir_module_from_buffer(  # type: ignore[call-arg]  # the stub lacks the last argument
-            unit, archive, torch.device("cpu"), {}, traced
-        )
+        load: Any = torch._C.import_ir_module_from_buffer  # its stub lacks the last argument
+        module = load(unit, archive, torch.device("cpu"), {}, traced)
     return unit, module
 
 
@@ -107,9 +106,13 @@ def _candidates(module: Any) -> list[list[Tensor | None]]:
     types = [value.type() for value in _tensor_inputs(module)]
     if all(kind.sizes() is not None for kind in types):
         return [[torch.empty(kind.sizes(), dtype=kind.dtype(), device="meta") for kind in types]]
-    guesses = [shape for shape in _plausible_shapes(module) if len(types) == 1]
-    dtype = next((p.dtype for p in _weights(module) if p.is_floating_point()), torch.float32)
-    return [*([torch.empty(shape, dtype=dtype, device="meta")] for shape in guesses), [None] * len(types)]
+    unknown: list[Tensor | None] = [None] * len(types)
+    if len(types) > 1:
+        return [unknown]
+    dtype = next((weight.dtype for weight in _weights(module) if weight.is_floating_point()), torch.float32)
+    guesses = [torch.empty(shape, dtype=dtype, device="meta") for shape in _plausible_shapes(module)]
+    alone: list[list[Tensor | None]] = [[guess] for guess in guesses]
+    return [*alone, unknown]
 
 
 def _plausible_shapes(module: Any) -> list[tuple[int, ...]]:
@@ -121,7 +124,8 @@ def _plausible_shapes(module: Any) -> list[tuple[int, ...]]:
 
 
 def _weights(module: Any) -> list[Tensor]:
-    own = [value for _, value in torch._C.ParameterDict(module).items()]
+    dictionary: Any = torch._C.ParameterDict
+    own = [value for _, value in dictionary(module).items()]
     children = [weight for _, child in torch._C.ModuleDict(module).items() for weight in _weights(child)]
     return [*own, *children]
 

@@ -61,7 +61,7 @@ def _check_kind(entries: Mapping[str, bytes], name: str) -> None:
         raise DamagedModel(name, "this is a torch.export archive, not a TorchScript one")
     if "data.pkl" in entries and not any(CODE.fullmatch(entry) for entry in entries):
         raise DamagedModel(name, "this is a file of torch.save with weights alone; save a traced or scripted module")
-    missing = [entry for entry in ("data.pkl", "constants.pkl", "version") if entry not in entries]
+    missing = [entry for entry in ("data.pkl", "constants.pkl") if entry not in entries]
     if missing:
         raise DamagedModel(name, f"this is no TorchScript archive: it has no {', '.join(missing)}")
 

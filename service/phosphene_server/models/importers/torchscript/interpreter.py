@@ -67,6 +67,7 @@ class Interpreter:
         self.missing: dict[str, list[str]] = {}
         """Operators that the table lacks, with the layers in which they were met."""
         self._operations = 0
+        self._constants = 0
 
     def run_method(self, owner: ModuleReference, method: str, arguments: Sequence[Any], *, depth: int = 0) -> Any:
         """Run a method of a module and return its value."""
@@ -133,11 +134,22 @@ class Interpreter:
         """Return one of several tensors."""
         return self._program.item(several, index)
 
-    def constant(self, scope: str, label: str, value: torch.Tensor) -> Any:
+    def constant(self, value: torch.Tensor) -> Any:
         """Return a constant of the code; one without axes is a number."""
         if value.dim() == 0 and not value.is_complex():
             return value.item()
-        return self.trained(".".join(filter(None, [scope.replace("@", "_"), f"constant_{label}"])), value)
+        self._constants += 1
+        return self.trained(f"constant_{self._constants}", value)
+
+    def attribute(self, path: str, value: Any) -> Any:
+        """Return the value of a module's attribute."""
+        if isinstance(value, torch.ScriptModule):
+            return ModuleReference(path, path, value)
+        if isinstance(value, torch.Tensor):
+            return self.trained(path, value)
+        if isinstance(value, list | tuple):
+            return type(value)(self.attribute(f"{path}.{index}", part) for index, part in enumerate(value))
+        return value
 
     def trained(self, name: str, value: torch.Tensor) -> Variable:
         """Return a tensor of the file."""
@@ -190,7 +202,7 @@ class Frame:
             return [str(output.type().annotation_str)]
         value = output.toIValue()
         if isinstance(value, torch.Tensor):
-            return [self._interpreter.constant(self._scope, output.debugName(), value)]
+            return [self._interpreter.constant(value)]
         return [value]
 
     def _get_attribute(self, node: Any, arguments: list[Any]) -> Sequence[Any]:
@@ -199,13 +211,8 @@ class Frame:
             raise UnsupportedModel("", f"it reads attribute {name!r} of an object that is no module")
         if name == "training":
             return [False]  # As `eval()` would leave it.
-        value = owner.module.getattr(name)
         path = f"{owner.path}.{name}" if owner.path else name
-        if isinstance(value, torch.ScriptModule):
-            return [ModuleReference(path, path, value)]
-        if isinstance(value, torch.Tensor):
-            return [self._interpreter.trained(path, value)]
-        return [value]
+        return [self._interpreter.attribute(path, owner.module.getattr(name))]
 
     def _call_method(self, node: Any, arguments: list[Any]) -> Sequence[Any]:
         owner = arguments[0]
@@ -291,7 +298,9 @@ def same_branch(value: Any, condition: bool, expected: bool) -> Any:
         InvalidArgument: for this size of input it would take the other.
     """
     if bool(condition) != expected:
-        raise InvalidArgument("size", "this input size", "a size for which the scripted model takes the imported branch")
+        raise InvalidArgument(
+            "size", "this input size", "a size for which the scripted model takes the imported branch"
+        )
     return value
 
 
@@ -322,5 +331,3 @@ def _raises(block: Any) -> bool:
 
 def _has_effects(block: Any) -> bool:
     return any(node.kind() != "prim::Constant" for node in block.nodes())
-
-

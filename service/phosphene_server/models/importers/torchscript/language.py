@@ -53,7 +53,14 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
 """Operators of numbers, strings and lists, where no argument is a tensor."""
 
 SAME: frozenset[str] = frozenset(
-    {"prim::NumToTensor", "aten::ScalarImplicit", "prim::unchecked_cast", "aten::tensor", "aten::as_tensor", "aten::list"}
+    {
+        "prim::NumToTensor",
+        "aten::ScalarImplicit",
+        "prim::unchecked_cast",
+        "aten::tensor",
+        "aten::as_tensor",
+        "aten::list",
+    }
 )
 """Operators whose value is their first argument: a number that a trace wraps into a tensor stays a number."""
 
@@ -150,7 +157,9 @@ QUESTIONS: Mapping[str, Callable[..., Any]] = {
     "aten::slice": _slice,
     "aten::__range_length": _range_length,
     "aten::__derive_index": _derive_index,
-    "aten::is_floating_point": lambda program, value: bool((_type_of(program, value) or torch.float32).is_floating_point),
+    "aten::is_floating_point": lambda program, value: bool(
+        (_type_of(program, value) or torch.float32).is_floating_point
+    ),
     "prim::shape": _shape,
     "prim::dtype": _type_of,
     # Types of devices are nothing to a graph that follows its input.

@@ -27,7 +27,6 @@ from phosphene_server.models.importers.onnx.operators import (
     shape,
 )
 from phosphene_server.models.importers.onnx.operators.elementwise import Handler, binary, unary, variadic
-from phosphene_server.models.importers.onnx.operators.reduction import argument, reduced
 
 
 class Operator(NamedTuple):
@@ -130,18 +129,18 @@ OPERATORS: Mapping[str, Operator] = {
     "Cast": Operator("cast", elementwise.cast),
     "CastLike": Operator("cast", elementwise.cast_like),
     # Reductions
-    "ReduceMean": Operator("mean", reduced(torch.mean)),
-    "ReduceSum": Operator("sum", reduced(torch.sum)),
-    "ReduceMax": Operator("maximum", reduced(torch.amax)),
-    "ReduceMin": Operator("minimum", reduced(torch.amin)),
-    "ReduceProd": Operator("product", reduced(reduction.product)),
-    "ReduceL1": Operator("norm", reduced(reduction.absolute_sum)),
-    "ReduceL2": Operator("norm", reduced(reduction.euclidean_norm)),
-    "ReduceLogSum": Operator("log_sum", reduced(reduction.log_sum)),
-    "ReduceLogSumExp": Operator("log_sum_exp", reduced(torch.logsumexp)),
-    "ReduceSumSquare": Operator("square_sum", reduced(reduction.square_sum)),
-    "ArgMax": Operator("argument", argument(torch.argmax)),
-    "ArgMin": Operator("argument", argument(torch.argmin)),
+    "ReduceMean": Operator("mean", reduction.reduce),
+    "ReduceSum": Operator("sum", reduction.reduce),
+    "ReduceMax": Operator("maximum", reduction.reduce),
+    "ReduceMin": Operator("minimum", reduction.reduce),
+    "ReduceProd": Operator("product", reduction.reduce),
+    "ReduceL1": Operator("norm", reduction.reduce),
+    "ReduceL2": Operator("norm", reduction.reduce),
+    "ReduceLogSum": Operator("log_sum", reduction.reduce),
+    "ReduceLogSumExp": Operator("log_sum_exp", reduction.reduce),
+    "ReduceSumSquare": Operator("square_sum", reduction.reduce),
+    "ArgMax": Operator("argument", reduction.arg_max),
+    "ArgMin": Operator("argument", reduction.arg_min),
     "CumSum": Operator("cumulative_sum", reduction.cumulative_sum),
     # Axes
     "Identity": Operator("identity", shape.identity),

@@ -1,7 +1,7 @@
 """Activation functions, in the form that torch gives them, so that graph rewriting recognises them."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -115,28 +115,32 @@ def swish(operation: Operation) -> Value:
 
 def softmax(operation: Operation) -> Value:
     """Softmax: over one axis since opset 13, before over all axes from `axis` on."""
-    return _over_axes(operation, F.softmax)
+    return _over_axes(operation, F.softmax, flattened_softmax)
 
 
 def log_softmax(operation: Operation) -> Value:
     """LogSoftmax."""
-    return _over_axes(operation, F.log_softmax)
+    return _over_axes(operation, F.log_softmax, flattened_log_softmax)
 
 
-def _over_axes(operation: Operation, function: Any) -> Value:
+def _over_axes(operation: Operation, function: Callable[..., Tensor], flattened: Callable[..., Tensor]) -> Value:
     value, rank = operation.data(0), operation.rank(0)
     if operation.opset >= 13:
         return operation.call(function, value, operation.attribute("axis", -1))
     axis = operation.attribute("axis", 1)
     if axis == -1 or (rank is not None and axis == rank - 1):
         return operation.call(function, value, -1)
-    return operation.call(over_flattened, value, function, axis)
+    return operation.call(flattened, value, axis)
 
 
-def over_flattened(tensor: Tensor, function: Any, axis: int) -> Tensor:
-    """Apply a function of one axis to all axes from `axis` on, taken as one."""
-    result: Tensor = function(tensor.flatten(axis), -1)
-    return result.reshape(tensor.shape)
+def flattened_softmax(tensor: Tensor, axis: int) -> Tensor:
+    """Return the softmax over all axes from `axis` on, taken as one."""
+    return F.softmax(tensor.flatten(axis), -1).reshape(tensor.shape)
+
+
+def flattened_log_softmax(tensor: Tensor, axis: int) -> Tensor:
+    """Return the logarithm of the softmax over all axes from `axis` on, taken as one."""
+    return F.log_softmax(tensor.flatten(axis), -1).reshape(tensor.shape)
 
 
 def _per_channel(slope: Tensor, rank: int | None) -> bool:

@@ -66,18 +66,10 @@ def normalize_instances(tensor: Tensor, weight: Tensor, bias: Tensor, epsilon: f
 
 
 def group_normalization(operation: Operation) -> Value:
-    """GroupNormalization: one scale for each group in opset 18 to 20, for each channel since 21."""
+    """GroupNormalization of opset 21; the checker refuses the withdrawn one of opset 18."""
     value, weight, bias = (operation.data(index) for index in range(3))
     groups, epsilon = operation.attribute("num_groups"), operation.attribute("epsilon", 1e-5)
-    if operation.opset >= 21:
-        return operation.call(F.group_norm, value, groups, weight, bias, epsilon)
-    return operation.call(scale_groups, value, groups, weight, bias, epsilon)
-
-
-def scale_groups(tensor: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """Normalize groups of channels with one scale and bias for each group."""
-    members = tensor.shape[1] // groups
-    return F.group_norm(tensor, groups, weight.repeat_interleave(members), bias.repeat_interleave(members), epsilon)
+    return operation.call(F.group_norm, value, groups, weight, bias, epsilon)
 
 
 def rms_normalization(operation: Operation) -> Value:

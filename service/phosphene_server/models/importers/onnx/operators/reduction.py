@@ -1,6 +1,6 @@
 """Operators that reduce axes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,30 +8,25 @@ from torch import Tensor
 from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.values import Value
 
-Reduction = Callable[[Tensor, Sequence[int], bool], Tensor]
+Reduction = Callable[..., Tensor]
 """Takes a tensor, the axes to reduce, and whether they stay with length 1."""
 
 
-def reduced(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
-    """Return the handler of a Reduce operator; axes are an attribute at first, an input since opset 13 or 18."""
-
-    def handler(operation: Operation) -> Value:
-        value = operation.data(0)
-        axes = operation.known_numbers(1, "axes")
-        keep = bool(operation.attribute("keepdims", 1))
-        if not axes and operation.attribute("noop_with_empty_axes", 0):
-            return value
-        rank = operation.rank(0)
-        if axes or rank:
-            return operation.call(function, value, tuple(axes or range(rank or 0)), keep)
-        return operation.call(reduce_all, value, function, keep)
-
-    return handler
+def reduce(operation: Operation) -> Value:
+    """A Reduce operator; its axes are an attribute at first, an input since opset 13 or 18."""
+    value, rank = operation.data(0), operation.rank(0)
+    axes = operation.known_numbers(1, "axes")
+    keep = bool(operation.attribute("keepdims", 1))
+    if not axes and operation.attribute("noop_with_empty_axes", 0):
+        return value
+    if axes or rank:
+        return operation.call(REDUCTIONS[operation.node.op_type], value, tuple(axes or range(rank or 0)), keep)
+    return operation.call(reduce_all, value, operation.node.op_type, keep)
 
 
-def reduce_all(tensor: Tensor, function: Reduction, keep: bool) -> Tensor:
+def reduce_all(tensor: Tensor, operator: str, keep: bool) -> Tensor:
     """Reduce all axes of a tensor whose rank is known at run time alone."""
-    return function(tensor, tuple(range(tensor.ndim)), keep)
+    return REDUCTIONS[operator](tensor, tuple(range(tensor.ndim)), keep)
 
 
 def product(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
@@ -64,22 +59,35 @@ def square_sum(tensor: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
     return (tensor * tensor).sum(dim=tuple(axes), keepdim=keep)
 
 
-def argument(function: Callable[..., Tensor]) -> Callable[[Operation], Value]:
-    """Return the handler of ArgMax or ArgMin."""
-
-    def handler(operation: Operation) -> Value:
-        axis, keep = operation.attribute("axis", 0), bool(operation.attribute("keepdims", 1))
-        last = bool(operation.attribute("select_last_index", 0))
-        return operation.call(extreme_index, operation.data(0), function, axis, keep, last)
-
-    return handler
+def arg_max(operation: Operation) -> Value:
+    """ArgMax."""
+    return _extreme(operation, greatest_index)
 
 
-def extreme_index(tensor: Tensor, function: Callable[..., Tensor], axis: int, keep: bool, last: bool) -> Tensor:
-    """Return the index of the extreme, the first of several equal ones or the last."""
-    if not last:
-        return function(tensor, dim=axis, keepdim=keep)
-    return tensor.shape[axis] - 1 - function(tensor.flip(axis), dim=axis, keepdim=keep)
+def arg_min(operation: Operation) -> Value:
+    """ArgMin."""
+    return _extreme(operation, least_index)
+
+
+def _extreme(operation: Operation, function: Callable[..., Tensor]) -> Value:
+    axis, keep = operation.attribute("axis", 0), bool(operation.attribute("keepdims", 1))
+    return operation.call(
+        function, operation.data(0), axis, keep, last=bool(operation.attribute("select_last_index", 0))
+    )
+
+
+def greatest_index(tensor: Tensor, axis: int, keep: bool, *, last: bool) -> Tensor:
+    """Return the index of the maximum, the first of several equal ones or the last."""
+    if last:
+        return tensor.shape[axis] - 1 - tensor.flip(axis).argmax(dim=axis, keepdim=keep)
+    return tensor.argmax(dim=axis, keepdim=keep)
+
+
+def least_index(tensor: Tensor, axis: int, keep: bool, *, last: bool) -> Tensor:
+    """Return the index of the minimum, the first of several equal ones or the last."""
+    if last:
+        return tensor.shape[axis] - 1 - tensor.flip(axis).argmin(dim=axis, keepdim=keep)
+    return tensor.argmin(dim=axis, keepdim=keep)
 
 
 def cumulative_sum(operation: Operation) -> Value:
@@ -97,3 +105,18 @@ def running_sum(tensor: Tensor, axis: int, exclusive: bool, reverse: bool) -> Te
     total = ordered.cumsum(axis, dtype=tensor.dtype)
     total = torch.sub(total, ordered) if exclusive else total
     return total.flip(axis) if reverse else total
+
+
+REDUCTIONS: Mapping[str, Reduction] = {
+    "ReduceMean": torch.mean,
+    "ReduceSum": torch.sum,
+    "ReduceMax": torch.amax,
+    "ReduceMin": torch.amin,
+    "ReduceProd": product,
+    "ReduceL1": absolute_sum,
+    "ReduceL2": euclidean_norm,
+    "ReduceLogSum": log_sum,
+    "ReduceLogSumExp": torch.logsumexp,
+    "ReduceSumSquare": square_sum,
+}
+"""ONNX operator -> what it does to some axes."""

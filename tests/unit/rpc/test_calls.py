@@ -15,7 +15,7 @@ from phosphene_server.errors import NotFound, Overloaded, WorkerLost
 from phosphene_server.rpc.server import SERVICES
 from phosphene_server.values.work import ApplyKernel, DescribeModel, ExtractFilters, UnloadModel
 from tests.unit.jobs.front_fakes import FakeWorker
-from tests.unit.rpc.conftest import Front
+from tests.unit.rpc.front_server import Front
 
 NET = model_pb2.ModelReference(name="net")
 
