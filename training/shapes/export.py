@@ -78,7 +78,8 @@ def write_torchscript(network: nn.Module, path: Path) -> None:
     traced.save(str(whole))
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
         for entry in source.infolist():
-            if not entry.filename.endswith(".debug_pkl"):  # only the tracebacks of errors read these
+            # Only tracebacks read the debug files; the identity is a digest over them, paths of this machine included.
+            if not entry.filename.endswith((".debug_pkl", ".data/serialization_id")):
                 renamed = entry.filename.replace(whole.stem, path.stem, 1)
                 copy = zipfile.ZipInfo(renamed)  # a fixed date: the same weights give the same digest
                 copy.compress_type = entry.compress_type

@@ -28,6 +28,10 @@ class BackgroundLoop:
             future.cancel()
             raise
 
+    def is_here(self) -> bool:
+        """Whether the caller is in the loop's own thread, where waiting for a coroutine would never end."""
+        return threading.current_thread() is self._thread
+
     def stop(self) -> None:
         """End the loop and its thread; stopping twice does nothing."""
         if self._thread.is_alive():

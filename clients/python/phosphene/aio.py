@@ -18,26 +18,22 @@ from typing import Self, TypeVar
 
 import grpc
 
+from phosphene._run import Run, Stream
 from phosphene._wire.building import invalid
 from phosphene._wire.channel import open_channel
 from phosphene._wire.filters import decode_filters, encode_filters_request
 from phosphene._wire.kernels import decode_responses, encode_kernel_request
-from phosphene._wire.maximizations import decode_event, decode_maximization, decode_settings, encode_settings
+from phosphene._wire.maximizations import decode_maximization, encode_settings
 from phosphene._wire.models import decode_model, decode_summary, encode_reference
 from phosphene._wire.statuses import decode_error
 from phosphene.embedded import EmbeddedServer
-from phosphene.errors import Cancelled, InternalError, PhospheneError, Unavailable
+from phosphene.errors import PhospheneError, Unavailable
 from phosphene.filters import FigureNormalization, Filters
 from phosphene.kernels import ChannelMode, Kernel, KernelResponses, PaddingMode, Picture
 from phosphene.maximizations import (
-    Event,
-    Frame,
     FrameFormat,
     Maximization,
     MaximizationSettings,
-    MaximizationWarning,
-    Progress,
-    Result,
 )
 from phosphene.models import Model, ModelReference, ModelSummary
 from phosphene.objectives import Objective
@@ -48,12 +44,9 @@ from phosphene.stop_rules import StopRule
 from phosphene.transforms import Transform
 from phosphene.v1 import filter_pb2_grpc, maximization_pb2, maximization_pb2_grpc, model_pb2, model_pb2_grpc
 
-Response = TypeVar("Response")
-Stream = (
-    grpc.aio.UnaryStreamCall[maximization_pb2.MaximizeActivationRequest, maximization_pb2.MaximizeActivationResponse]
-    | grpc.aio.UnaryStreamCall[maximization_pb2.WatchMaximizationRequest, maximization_pb2.WatchMaximizationResponse]
-)
+__all__ = ["Client", "Run", "connect", "launch"]
 
+Response = TypeVar("Response")
 DEFAULT_TIMEOUT_SECONDS = 300.0
 """How long a call may take; loading a large model for the first time is the longest of them."""
 
@@ -254,7 +247,7 @@ class Client:
         tensors: bool | None = None,
         linger: float | None = None,
         timeout: float | None = None,
-    ) -> "Run":
+    ) -> Run:
         """Find the picture that most excites a part of a network; returns when the server has accepted the job.
 
         What is None is left to the server, which has a good default; `run.settings` tells what was chosen.
@@ -311,7 +304,7 @@ class Client:
         self._require_open()
         return await self._follow(self._maximizations.MaximizeActivation(request, timeout=timeout), owned=True)
 
-    async def watch(self, id: str, *, from_step: int | None = None, timeout: float | None = None) -> "Run":
+    async def watch(self, id: str, *, from_step: int | None = None, timeout: float | None = None) -> Run:
         """Watch a maximization that is running or finished; closing the run leaves the job to its other watchers.
 
         Args:
@@ -380,133 +373,7 @@ class Client:
         if self._closed:
             raise Unavailable("this client is closed")
 
-    async def _follow(self, stream: Stream, *, owned: bool) -> "Run":
-        run = Run(self, stream, owned=owned)
-        await run._accept()
+    async def _follow(self, stream: Stream, *, owned: bool) -> Run:
+        run = Run(stream, cancel=self.cancel, explain=self._explain, owned=owned)
+        await run.accept()
         return run
-
-
-class Run:
-    """A maximization that is streamed. Iterate it for its frames; `result()` gives the pictures.
-
-    The events are pulled from the server as they are asked for: a slow reader loses intermediate frames, which are
-    counted in `frame.dropped`, never the result. Each event is given once, to whichever of the iterations asks first.
-    Unless it was started with `linger`, the job ends when the run is closed or forgotten.
-
-    Attributes:
-        id: The id by which any client of the server reaches the job.
-        settings: The request with every default filled in.
-        progress: The latest progress; None before the first.
-        warnings: All warnings so far.
-        owned: Whether this run started the job; False for a run that only watches it.
-    """
-
-    id: str
-    settings: MaximizationSettings
-
-    def __init__(self, client: Client, stream: Stream, *, owned: bool) -> None:
-        self._client = client
-        self._stream = stream
-        self._result: Result | None = None
-        self.owned = owned
-        self.progress: Progress | None = None
-        self.warnings: tuple[MaximizationWarning, ...] = ()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def __aiter__(self) -> AsyncIterator[Frame]:
-        return self._frames()
-
-    async def _frames(self) -> AsyncIterator[Frame]:
-        while (event := await self.next_event()) is not None:
-            if isinstance(event, Frame):
-                yield event
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Everything that happens, in order: progress, frames, warnings, and last the result."""
-        while (event := await self.next_event()) is not None:
-            yield event
-
-    async def next_event(self) -> Event | None:
-        """The next event; None after the result.
-
-        Raises:
-            PhospheneError: the job failed, or the connection did.
-        """
-        while self._result is None:
-            response = await self._read()
-            event = decode_event(response.event)
-            if event is not None:
-                self._remember(event)
-                return event
-        return None
-
-    async def result(self) -> Result:
-        """What was found; waits for the end of the job and passes over the events until then.
-
-        Raises:
-            PhospheneError: the job failed, or the connection did.
-        """
-        while self._result is None:
-            await self.next_event()
-        return self._result
-
-    async def cancel(self) -> bool:
-        """End the job before its next step; `result()` then gives what it has found so far.
-
-        Returns:
-            Whether it had not ended before.
-        """
-        return await self._client.cancel(self.id)
-
-    async def close(self) -> None:
-        """Stop watching; this ends a job that was started without `linger`."""
-        self._stream.cancel()
-
-    async def _accept(self) -> None:
-        response = await self._read()
-        accepted = response.event.accepted
-        self.id = accepted.maximization_id
-        self.settings = decode_settings(accepted.settings)
-
-    async def _read(
-        self,
-    ) -> maximization_pb2.MaximizeActivationResponse | maximization_pb2.WatchMaximizationResponse:
-        if self._stream.cancelled():
-            raise Cancelled("this run is closed")
-        try:
-            response = await self._stream.read()
-        except grpc.aio.AioRpcError as error:
-            raise await self._client._explain(error) from error
-        if isinstance(
-            response, maximization_pb2.MaximizeActivationResponse | maximization_pb2.WatchMaximizationResponse
-        ):
-            return response
-        raise await self._failure()
-
-    async def _failure(self) -> PhospheneError:
-        """Why the stream ended before a result came."""
-        if await self._stream.code() == grpc.StatusCode.OK:
-            return InternalError("the stream ended without a result")
-        error = grpc.aio.AioRpcError(
-            await self._stream.code(),
-            await self._stream.initial_metadata(),
-            await self._stream.trailing_metadata(),
-            details=await self._stream.details(),
-        )
-        return await self._client._explain(error)
-
-    def _remember(self, event: Event) -> None:
-        match event:
-            case Progress():
-                self.progress = event
-            case MaximizationWarning():
-                self.warnings = (*self.warnings, event)
-            case Result():
-                self._result = event

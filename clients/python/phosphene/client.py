@@ -4,6 +4,7 @@ The calls run in an event loop in a background thread, so they work in scripts, 
 and from several threads at once.
 """
 
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -69,7 +70,7 @@ def _running(
 
     @wraps(method)
     def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> "Run":
-        return Run(client._loop.run(method(client._client, *args, **kwargs)), client._loop)
+        return Run(client._loop.run(method(client._client, *args, **kwargs)), client)
 
     return call
 
@@ -123,6 +124,9 @@ async def _open(address: str, timeout: float | None, server: EmbeddedServer | No
 
 
 def _close(loop: BackgroundLoop, client: aio.Client, server: EmbeddedServer | None) -> None:
+    if loop.is_here():  # the garbage collector may find a forgotten client in any thread
+        threading.Thread(target=_close, args=(loop, client, server)).start()
+        return
     try:
         loop.run(client.close())
     finally:
@@ -140,9 +144,10 @@ class Run:
     (Ctrl-C) cancels a job that this run started.
     """
 
-    def __init__(self, run: aio.Run, loop: BackgroundLoop) -> None:
+    def __init__(self, run: aio.Run, client: Client) -> None:
         self._run = run
-        self._loop = loop
+        self._client = client  # a run that is in use keeps its client, and an embedded server, alive
+        self._loop = client._loop
 
     @property
     def id(self) -> str:

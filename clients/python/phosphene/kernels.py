@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,13 @@ class KernelResponses(Sequence[KernelResponse]):
     def __iter__(self) -> Iterator[KernelResponse]:
         return iter(self.responses)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # Sequence overloads int and slice; a tuple does both
+    @overload
+    def __getitem__(self, index: int) -> KernelResponse: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[KernelResponse, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> KernelResponse | tuple[KernelResponse, ...]:
         return self.responses[index]
 
     @property

@@ -45,4 +45,4 @@ def save_animation(pictures: Sequence[Image.Image], path: Path | str, *, seconds
     """Write an animated WebP or GIF, as the file name says, that shows the last picture for two seconds and repeats."""
     durations = [round(1000 * seconds_per_frame)] * (len(pictures) - 1) + [2000]
     first, *others = pictures
-    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, quality=90)
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, quality=80)

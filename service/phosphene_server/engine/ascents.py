@@ -30,11 +30,6 @@ class AscentLanes:
         return self.ascent.group_key
 
     @property
-    def pictures(self) -> int:
-        """The number of pictures."""
-        return self.ascent.pictures
-
-    @property
     def step(self) -> int:
         """The number of steps done."""
         return self.ascent.step

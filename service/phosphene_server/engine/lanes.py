@@ -23,10 +23,6 @@ class Lanes(Protocol):
         """Lanes with equal keys may be stepped in one batch."""
 
     @property
-    def pictures(self) -> int:
-        """The number of pictures."""
-
-    @property
     def step(self) -> int:
         """The number of steps done."""
 

@@ -126,6 +126,7 @@ def main() -> None:
     except DeviceLost:
         logger.critical("The device is lost; the process ends, to be started anew.", exc_info=True)
         os._exit(DEVICE_LOST_EXIT_CODE)  # an orderly end would wait for the device
+    os._exit(0)  # nobody listens any more, and an orderly end takes torch half a second
 
 
 if __name__ == "__main__":

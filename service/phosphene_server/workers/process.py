@@ -20,8 +20,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     # The threads of one operation otherwise wait for one another in a busy loop, which is a disaster as soon as
-    # anything else wants a core: on two cores with eight other busy processes, a step of `shapes` at 96 x 96 pixels took
-    # 370 to 1800 ms, with this 58 ms.
+    # anything else wants a core: on two cores with eight other busy processes, a step of `shapes` at 96x96 took 370 to
+    # 1800 ms, with this 58 ms.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 """What the process is started with, where the front's own environment does not say otherwise."""

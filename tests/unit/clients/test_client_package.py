@@ -47,8 +47,8 @@ def test_the_public_names():
 
 
 def test_importing_is_quick():
-    code = "import time; start = time.perf_counter(); import phosphene; print(time.perf_counter() - start)"
-    # The best of three: other work on the machine is no fault of the package.
+    # The processor's time, and the best of three: other work on the machine is no fault of the package.
+    code = "import time; start = time.process_time(); import phosphene; print(time.process_time() - start)"
     assert min(float(run(code)) for _ in range(3)) < 0.5
 
 

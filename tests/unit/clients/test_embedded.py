@@ -66,8 +66,11 @@ def test_one_that_talks_much_is_not_blocked(stand_in):
 
 
 def test_last_words_are_there_once_it_has_ended(stand_in):
-    server = stand_in(OBEDIENT.replace("sys.stdin.read()", "sys.exit('out of memory')"))
+    server = stand_in(OBEDIENT.replace("sys.stdin.read()", "sys.stdin.readline(); sys.exit('out of memory')"))
     server.start()
+    server._process.stdin.write("end\n")
+    server._process.stdin.flush()
+    server._process.wait(10)
     assert server.last_words() == "out of memory"
     server.stop()
 

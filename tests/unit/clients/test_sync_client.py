@@ -220,6 +220,23 @@ def test_a_forgotten_client_closes_itself(service):
     assert not finalizer.alive
 
 
+def test_a_client_that_is_collected_in_its_own_loop_closes_itself(service):
+    client = phosphene.connect(service.address)
+    loop, finalizer = client._loop, client._finalizer
+
+    async def forget():
+        finalizer()
+
+    loop.run(forget())
+    loop._thread.join(10)
+    assert not loop._thread.is_alive()
+
+
+def test_a_run_keeps_its_client_alive(service):
+    run = phosphene.connect(service.address).maximize("tiny", objectives.layer("conv1"))
+    assert run.result().step == 64
+
+
 def test_closing_twice_does_nothing(client):
     client.close()
     client.close()

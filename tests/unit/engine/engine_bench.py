@@ -52,7 +52,6 @@ class FakeLanes:
     job: MaximizationJob
     group_key: str
     step: int = 0
-    pictures: int = 1
     warnings: list = field(default_factory=list)
     released: bool = False
     fails_at_report: bool = False

@@ -41,6 +41,14 @@ def load_network(source) -> LoadedModel:
     return LoadedModel(source, graph, Model(*row), torch.device("cpu"))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the network is too small for more
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def library() -> ModelLibrary[LoadedModel]:
     return ModelLibrary(load_network, limit=2)

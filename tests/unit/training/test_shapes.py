@@ -24,6 +24,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    # Drawing is many small operations; on a busy machine threads that wait for one another make it far slower.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def fresh_pictures():
     return drawn(generator(UNSEEN_SEED), PER_CLASS)

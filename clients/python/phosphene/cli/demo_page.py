@@ -124,7 +124,7 @@ def _curves(facts: Facts, *, width: int = 720, height: int = 180) -> str:
     return f"{drawing}<p class='axis'>{ends}</p><p class='legend'>{legend}</p>"
 
 
-def _smooth(history: NDArray[np.float64], *, window: int = 9) -> NDArray[np.float64]:
+def _smooth(history: NDArray[np.float64], *, window: int = 25) -> NDArray[np.float64]:
     """The moving mean: every step sees the picture differently transformed, so single steps jump."""
     padded = np.pad(history, window // 2, mode="edge")
     return np.convolve(padded, np.full(window, 1 / window), mode="valid")

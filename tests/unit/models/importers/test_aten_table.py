@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from phosphene_server.models.importers.aten.table import OPERATORS, SYNONYMS, find_operator, functional_name, is_in_place
+from phosphene_server.models.importers.aten.table import (
+    OPERATORS,
+    SYNONYMS,
+    find_operator,
+    functional_name,
+    is_in_place,
+)
 
 
 def schemas(name: str) -> set[tuple[str, ...]]:

@@ -1,5 +1,6 @@
-"""Each operator of the table against eager PyTorch: value and gradient, at a batch and size other than the traced one."""
+"""Operators of the table against eager PyTorch: value and gradient, at another batch and size than the traced one."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +53,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "reductions": lambda x: x.sum(1) + x.amax(1) + x.var(1) + x.std(1, unbiased=False) + x.norm(dim=1),
     "max_along": lambda x: x.max(dim=1)[0] + x.min(dim=1)[0] + torch.maximum(x[:, 0], x[:, 1]),
     "cat_stack": lambda x: torch.stack([torch.cat([x, x * 2], 1), torch.cat([x * 3, x], 1)], 2),
-    "chunk": lambda x: (lambda a, b: a * b)(*x.chunk(2, 1)),
-    "split": lambda x: (lambda a, b, c: a * b + c)(*x.split([1, 1, 2], 1)),
-    "unbind": lambda x: (lambda a, b, c, d: a * b + c * d)(*x.unbind(1)),
+    "chunk": lambda x: math.prod(x.chunk(2, 1)),
+    "split": lambda x: math.prod(x.split([1, 1, 2], 1)),
+    "unbind": lambda x: math.prod(x.unbind(1)),
     "slices": lambda x: x[:, 1:3, ::2] * x[:, :2, ::2] + x.narrow(1, 1, 2)[:, :, ::2] + x[..., ::2, :][:, :2],
     "select": lambda x: x[:, 0] * x.select(1, -1),
     "gather": lambda x: x[:, torch.tensor([2, 0, 1])] * x.index_select(1, torch.tensor([0, 1, 1])),
@@ -75,7 +76,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "bmm": lambda x: torch.bmm(x.flatten(2), x.flatten(2).transpose(1, 2)),
     "attention": lambda x: F.scaled_dot_product_attention(x, x * 2, x + 1),
     "casts": lambda x: x.float().double().float() * (x > 0).float() + (x > 0).to(x.dtype),
-    "new_tensors": lambda x: x + torch.zeros_like(x) + x.new_ones(x.shape) + torch.full((1,), 2.0) * torch.arange(x.size(3)),
+    "new_tensors": lambda x: (
+        x + torch.zeros_like(x) + x.new_ones(x.shape) + torch.full((1,), 2.0) * torch.arange(x.size(3))
+    ),
     "layer_norm": lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (4,)),
     "group_norm": lambda x: F.group_norm(x, 2),
     "instance_norm": lambda x: F.instance_norm(x),

@@ -72,7 +72,8 @@ class Constants:
                 self._modules |= inner
                 return candidate
             count += 1
-            candidate = f"{name}_{count}"
+            # Without dots, since it may be the module that the name would be in that is not free.
+            candidate = f"{name.replace('.', '_')}_{count}"
 
 
 class Operation:
