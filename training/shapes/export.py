@@ -128,7 +128,7 @@ description: A small convolutional network that names {len(CLASSES)} drawn textu
 source: >-
   Trained by training/shapes with seed {checkpoint["seed"]} on {checkpoint["pictures"]} pictures that it draws itself;
   names {100 * checkpoint["accuracy"]:.2f} % of freshly drawn pictures rightly.
-licence: Apache-2.0
+licence: MIT
 trusted: true            # TorchScript and torch.export files are programs; this one is ours
 input:
   size: [{SIZE}, {SIZE}]         # height, width the network was trained at
