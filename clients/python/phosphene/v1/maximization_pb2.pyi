@@ -1037,7 +1037,7 @@ class MaximizationAccepted(google.protobuf.message.Message):
     maximization_id: builtins.str
     """The id by which the other calls reach the job."""
     queue_position: builtins.int
-    """The number of jobs that are started before this one; 0 when it starts now."""
+    """The place of the job in the queue of its worker, 1 for the next; 0 when it starts now."""
     @property
     def settings(self) -> Global___MaximizeActivationRequest:
         """The request with every default filled in: sent again, it gives the same pictures."""
@@ -1073,7 +1073,7 @@ class MaximizationProgress(google.protobuf.message.Message):
     steps_per_second: builtins.float
     """The speed, lately; 0 while it waits."""
     queue_position: builtins.int
-    """The number of jobs that are started before this one; 0 when it runs."""
+    """The place of the job in the queue of its worker, 1 for the next; 0 when it runs."""
     @property
     def objective(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """The objective of each picture at this step, as the transformed picture reached it, before penalties."""
