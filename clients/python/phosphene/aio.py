@@ -206,7 +206,7 @@ class Client:
             padding: What stands beyond the border: `reflect` (default), `zeros`, `replicate`, `circular`; or `valid`.
             scale: The absolute response that gets the full colour. None: the largest one of each image.
             overlay: Also lay the response over the input. None: yes.
-            overlay_opacity: The weight of the response in the overlay, 0 to 1. None: 0.6.
+            overlay_opacity: The weight of a response of size `scale` in the overlay, 0 to 1. None: 0.9.
 
         Returns:
             The responses; with one image, `values`, `picture`, `overlay` and `scale` are at hand directly.

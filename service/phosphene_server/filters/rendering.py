@@ -5,12 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phosphene_server.pictures.diverging import diverging
+from phosphene_server.models.preprocessing import LUMA
+from phosphene_server.pictures.diverging import diverging, relative
 from phosphene_server.pictures.encoding import encode, to_bytes
 from phosphene_server.pictures.grid import grid
 from phosphene_server.values.kernel import Extent, KernelResponse, ResponseRendering
 
 _ENCODING = "rendering.encoding"
+
+_FULL_COLOUR_QUANTILE = 0.995
+"""The share of positions below the default scale. The largest response would leave a photo pale for a few pixels."""
+
+
+_OVERLAY_COLOUR = 0.8
+"""Where on the scale of colours those of the overlay are: at its very ends they are nearly black."""
+
+_BLACK = np.float32(0.35)
+"""How bright the black of the picture is in the overlay, so that blue and red stand out from it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ def render(
     Returns:
         The response. Its scale is 0 where none was asked for and the response is zero everywhere; all is white then.
     """
-    scale = rendering.scale if rendering.scale is not None else float(np.abs(values).max())
+    scale = rendering.scale if rendering.scale is not None else _default_scale(values)
     tiles = diverging(values, scale=scale)
     overlay = _overlay(values, picture, placement, scale=scale, opacity=rendering.overlay_opacity)
     return KernelResponse(
@@ -44,6 +55,13 @@ def render(
         overlay=encode(grid(overlay), rendering.encoding, field=_ENCODING) if rendering.overlay else None,
         scale=scale,
     )
+
+
+def _default_scale(values: NDArray[np.float32]) -> float:
+    """Return the absolute response below which nearly all lie; the largest where that would be zero."""
+    sizes = np.abs(values).ravel()
+    place = int(_FULL_COLOUR_QUANTILE * (sizes.size - 1))
+    return float(np.partition(sizes, place)[place] or sizes.max())
 
 
 def _overlay(
@@ -56,26 +74,36 @@ def _overlay(
 ) -> NDArray[np.uint8]:
     """Return the response laid over its picture, (tile, height, width, 3).
 
-    Each pixel is `opacity` of the response's colour and the rest of the picture, which is alone where the kernel never
-    was. One response is brought to the size of the picture, each pixel taking the nearest position; where there are
-    several, the picture is brought to the size of the response, so that their tiles stay small.
+    The picture is gray and bright there, so that red and blue belong to the response. Its colour is that of its sign
+    and covers the picture the more, the larger the response is, up to `opacity` at the scale. One response is brought
+    to the size of the picture, each pixel taking the nearest position; where there are several, the picture is brought
+    to the size of the response, so that their tiles stay small.
     """
     ground = _ground(picture)
     if len(values) == 1:
         rows, columns = _nearest(values.shape[1:], ground.shape[1:], placement)
         values = values[:, rows][:, :, columns]
-        cover = np.float32(opacity) * np.outer(rows >= 0, columns >= 0)
+        reached = np.outer(rows >= 0, columns >= 0)
     else:
         ground = _under(ground, values.shape[1:], placement)
-        cover = np.full(values.shape[1:], opacity, np.float32)
-    colors = diverging(values, scale=scale).transpose(0, 3, 1, 2).astype(np.float32) / 255
-    return np.stack([to_bytes(color * cover + ground * (1 - cover)) for color in colors])
+        reached = np.ones(values.shape[1:], bool)
+    sizes = relative(np.abs(values), scale=scale).astype(np.float32)
+    covers = np.float32(opacity) * np.sqrt(sizes) * reached  # the root, because most responses are small
+    colors = diverging(np.sign(values), scale=1 / _OVERLAY_COLOUR).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return np.stack(
+        [to_bytes(color * cover + ground * (1 - cover)) for color, cover in zip(colors, covers, strict=True)]
+    )
 
 
 def _ground(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the response is laid over: the picture, or the mean of its channels where they are no colours."""
-    channels = picture if len(picture) == 3 else picture.mean(axis=0, keepdims=True)
-    return np.clip(channels, 0, 1)
+    """Return what the response is laid over: the picture in gray, (1, height, width), its black lifted."""
+    gray = (
+        np.tensordot(np.float32(LUMA), picture, axes=1)[None]
+        if len(picture) == 3
+        else picture.mean(axis=0, keepdims=True)
+    )
+    lifted: NDArray[np.float32] = _BLACK + (1 - _BLACK) * np.clip(gray, 0, 1)
+    return lifted
 
 
 def _nearest(length: tuple[int, ...], size: tuple[int, ...], placement: Placement) -> list[NDArray[np.intp]]:

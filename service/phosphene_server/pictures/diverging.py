@@ -35,12 +35,12 @@ def diverging(values: NDArray[np.float32], *, scale: float) -> NDArray[np.uint8]
     Returns:
         RGB, the shape of `values` with an axis of 3 behind it.
     """
-    levels = np.rint(_relative(values, scale=scale) * _LEVELS).astype(np.intp)
+    levels = np.rint(relative(values, scale=scale) * _LEVELS).astype(np.intp)
     colors: NDArray[np.uint8] = _table()[levels + _LEVELS]
     return colors
 
 
-def _relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64]:
+def relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64]:
     """Return values over scale, in [-1, 1]; all 0 where the scale is 0."""
     if scale == 0:
         return np.zeros(values.shape)

@@ -72,12 +72,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class ResponseRendering:
-    """How responses are turned into pictures. `scale` None: the largest absolute response of each image."""
+    """How responses are turned into pictures. `scale` None: what 99.5 % of each response stay below."""
 
     encoding: ImageEncoding = field(default_factory=ImageEncoding)
     scale: Annotated[float, Gt(0), Field(allow_inf_nan=False)] | None = None
     overlay: bool = True
-    overlay_opacity: Annotated[float, Ge(0), Le(1)] = 0.6
+    overlay_opacity: Annotated[float, Ge(0), Le(1)] = 0.9
 
 
 @dataclass(frozen=True)

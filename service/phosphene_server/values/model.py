@@ -16,7 +16,7 @@ Name = Annotated[str, MinLen(1), MaxLen(256)]
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Names a model. `version` None: the newest; `format` None: the first there is of ONNX, torch.export, TorchScript."""
+    """Names a model. `version` None: the newest; `format` None: the first of ONNX, torch.export and TorchScript."""
 
     name: Name
     version: Annotated[str, MinLen(1), MaxLen(256)] | None = None

@@ -162,14 +162,27 @@ def test_channels_are_drawn_as_tiles(read):
     assert read(response.overlay).shape == (2 * 7 - 1, 2 * 8 - 1, 3)
 
 
-def test_overlay_goes_from_the_picture_to_the_response(read):
-    image = (image_of(3, 9, 8) * 255).astype(np.uint8)
-    renderings = [ResponseRendering(overlay_opacity=opacity) for opacity in (0.0, 0.5, 1.0)]
-    responses = [apply([image], rendering=rendering).responses[0] for rendering in renderings]
-    picture, between, response = (read(response.overlay).astype(int) for response in responses)
-    np.testing.assert_array_equal(picture, image.transpose(1, 2, 0))
-    np.testing.assert_array_equal(response, read(responses[0].picture))
-    assert np.abs(between - (picture + response) / 2).max() <= 1
+def test_default_scale_leaves_a_few_glaring_positions_out():
+    image = np.full((1, 100, 100), 0.01, np.float32)
+    image[0, 0, :3] = 100
+    assert apply([image], "identity").responses[0].scale == pytest.approx(0.01)
+
+
+def test_overlay_of_opacity_zero_is_the_picture_in_lifted_gray(read):
+    image = np.array([[0.0, 0.5, 1.0]], np.float32)
+    overlay = apply([image], rendering=ResponseRendering(overlay_opacity=0.0)).responses[0].overlay
+    assert np.abs(read(overlay)[0].astype(int) - [[89] * 3, [172] * 3, [255] * 3]).max() <= 1
+
+
+def test_overlay_covers_the_picture_the_more_the_larger_the_response_is(read):
+    image = np.array([[0.0, -0.1, -0.4, 0.4]], np.float32)  # the negative ones are black
+    rendering = ResponseRendering(scale=0.4, overlay_opacity=1.0)
+    none, quarter, full, red = read(apply([image], "identity", rendering=rendering).responses[0].overlay)[0].astype(int)
+    blue = np.array([0x21, 0x66, 0xAC])
+    assert none.tolist() == [89, 89, 89]
+    assert np.abs(quarter - (blue + 89) / 2).max() <= 1
+    assert np.abs(full - blue).max() <= 1
+    assert np.abs(red - [0xB2, 0x18, 0x2B]).max() <= 1
 
 
 def test_overlay_may_be_left_out():
@@ -181,16 +194,18 @@ def test_overlay_of_a_strided_response_has_the_size_of_the_picture(read):
     image[0, 4, 8] = 1
     opaque = ResponseRendering(overlay_opacity=1.0)
     response = apply([image], "identity", stride=Extent(4, 4), rendering=opaque).responses[0]
-    reds = np.argwhere(read(response.overlay)[:, :, 2] == 31)
+    reds = np.argwhere(read(response.overlay)[:, :, 0] > read(response.overlay)[:, :, 2])
     assert response.values.shape == (1, 3, 3)
     assert (reds.min(axis=0).tolist(), reds.max(axis=0).tolist()) == ([2, 6], [5, 9])
 
 
 def test_overlay_of_a_valid_response_leaves_the_border_alone(read):
-    image = np.zeros((1, 9, 9), np.float32)
-    overlay = read(apply([image], "box", padding="valid").responses[0].overlay)
-    assert (overlay[1:-1, 1:-1] == 153).all()
-    assert overlay.sum() == 153 * 3 * 7 * 7
+    image = np.full((1, 9, 9), -1, np.float32)  # black, and answered to with -1
+    opaque = ResponseRendering(scale=1.0, overlay_opacity=1.0)
+    overlay = read(apply([image], "box", padding="valid", rendering=opaque).responses[0].overlay)
+    gray = (overlay == 89).all(axis=2)
+    assert not gray[1:-1, 1:-1].any()
+    assert gray.sum() == 9 * 9 - 7 * 7
 
 
 def test_responses_are_compressed_as_asked():

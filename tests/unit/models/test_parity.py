@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+
 from phosphene_server.errors import DamagedModel, ParityFailure
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.parity import layer_deviations, measure_onnx_parity

@@ -236,7 +236,9 @@ class FilterFigure(google.protobuf.message.Message):
     shown: builtins.int
     """The number of tiles that are drawn."""
     total: builtins.int
-    """The number of tiles that there are: one per filter in colour, otherwise one per filter and channel."""
+    """The number of tiles that there are: one per filter in colour or of a linear layer, otherwise one per
+    filter and channel.
+    """
     color: builtins.bool
     """True when each filter is one tile in colour, because the layer reads the three channels of the picture."""
     enlargement: builtins.int

@@ -258,11 +258,15 @@ class ResponseRendering(google.protobuf.message.Message):
     OVERLAY_FIELD_NUMBER: builtins.int
     OVERLAY_OPACITY_FIELD_NUMBER: builtins.int
     scale: builtins.float
-    """The absolute response that gets the full colour, above 0. Unset: the largest absolute response of each image."""
+    """The absolute response that gets the full colour, above 0. Unset: for each image the size below which 99.5 % of its
+    responses lie, or the largest where that would be 0.
+    """
     overlay: builtins.bool
-    """Adds the response laid over the input. Unset: true."""
+    """Adds the response laid over the input, which is gray there so that the colours are the response's. Unset: true."""
     overlay_opacity: builtins.float
-    """The weight of the response in the overlay, 0 to 1. Unset: 0.6."""
+    """The weight in the overlay of a response as large as the scale, 0 to 1; smaller ones weigh less, and where the
+    response is zero the picture is alone. Unset: 0.9.
+    """
     @property
     def encoding(self) -> phosphene.v1.image_pb2.ImageEncoding:
         """How the pictures are compressed. Unset: PNG."""
@@ -320,7 +324,7 @@ class ApplyKernelRequest(google.protobuf.message.Message):
 
     @property
     def dilation(self) -> Global___Extent:
-        """The distance between two taps of the kernel. Unset: 1, 1."""
+        """The distance between two taps of the kernel, which spans at most 2048 pixels with it. Unset: 1, 1."""
 
     @property
     def rendering(self) -> Global___ResponseRendering:
@@ -381,7 +385,7 @@ class KernelResponse(google.protobuf.message.Message):
     OVERLAY_FIELD_NUMBER: builtins.int
     SCALE_FIELD_NUMBER: builtins.int
     scale: builtins.float
-    """The absolute response that has the full colour in the pictures."""
+    """The absolute response that has the full colour in the pictures; 0 when the response is zero everywhere."""
     @property
     def values(self) -> phosphene.v1.tensor_pb2.Tensor:
         """The response, float32 of shape (channel, height, width)."""

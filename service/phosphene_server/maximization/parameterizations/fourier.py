@@ -7,8 +7,11 @@ from phosphene_server.maximization.parameterizations.colors import correlate, co
 from phosphene_server.maximization.parameterizations.parameterization import Parameterization
 from phosphene_server.values.image import ImageSize
 
-SPECTRUM_DIVISOR = 4.0
-"""Brings the first steps of a learning rate of 0.05 to the steep middle of the sigmoid. Source: Lucid, `spatial.py`."""
+CONTRAST = 2.0
+"""The standard deviation of the pixels, before the sigmoid, that numbers of standard deviation 1 stand for.
+
+That of Lucid at 128 pixels and decay 1; there it grows with the size and the decay, and the rate must be found anew.
+"""
 
 
 def fourier(
@@ -45,7 +48,7 @@ def fourier(
 
     def decode(parameters: Tensor) -> Tensor:
         spectrum = torch.view_as_complex(parameters * scale)
-        coordinates = torch.fft.irfft2(spectrum, s=(size.height, size.width)) / SPECTRUM_DIVISOR
+        coordinates = torch.fft.irfft2(spectrum, s=(size.height, size.width))
         return torch.sigmoid(correlate(coordinates, root) if decorrelate_colors else coordinates)
 
     return Parameterization(start, decode)
@@ -54,12 +57,18 @@ def fourier(
 def spectrum_scale(size: ImageSize, *, decay: float) -> Tensor:
     """Return the factor of each frequency, float64 (height, width // 2 + 1).
 
-    The mean (f = 0) is treated as the slowest wave that fits; the root of the number of pixels makes up for the
-    division by that number in the inverse transform, so that contrast does not depend on the size.
+    The mean (f = 0) is treated as the slowest wave that fits. All are multiplied by what gives the pixels the same
+    contrast at every size and decay, so that one learning rate fits all.
     """
     rows = torch.fft.fftfreq(size.height, dtype=torch.float64)
     columns = torch.fft.rfftfreq(size.width, dtype=torch.float64)
     frequency = torch.sqrt(rows[:, None] ** 2 + columns[None, :] ** 2)
     slowest = 1.0 / max(size.height, size.width)
-    pixels = size.height * size.width
-    return torch.as_tensor(pixels**0.5 / frequency.clamp(min=slowest) ** decay)
+    scale: Tensor = frequency.clamp(min=slowest) ** -decay
+    counts = torch.full_like(columns, 2.0)  # half of the plane is left out: it mirrors these columns
+    counts[0] = 1.0
+    if size.width % 2 == 0:
+        counts[-1] = 1.0
+    # Parseval: the variance of a pixel is the power over the squared number of pixels; 2 for real and imaginary part.
+    variance = 2 * (scale.square() * counts).sum() / (size.height * size.width) ** 2
+    return CONTRAST * scale / variance.sqrt()

@@ -7,11 +7,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.parity import layer_deviations
-from torch import Tensor
 
 FILES = [
     "cifar_resnet20/model.onnx",
@@ -32,23 +33,11 @@ UNFOLDED = [
 ]
 """Files whose weights are the author's to the last bit; the exporter folded batch normalization into the others."""
 
-FOLDED = [
-    "cifar_resnet20/model.onnx",
-    "cifar_resnet20/model_opset11.onnx",
-    "mobilenet_v1_025/model.onnx",
-    "mobilenet_v1_025/model_opset11.onnx",
-]
-
-
-def size_of(graph: ModelGraph) -> int:
-    return graph.inputs[0].shape[-1]
-
 
 def picture(graph: ModelGraph, *, batch: int, size: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     generator = torch.Generator().manual_seed(batch)
-    side = size or size_of(graph)
-    scale = 100.0 if "features.0.weight" in str(graph.layers.get("features.0")) else 1.0  # squeezenet reads 0 to 255
-    return scale * torch.randn(batch, 3, side, side, generator=generator, dtype=dtype)
+    side = size or graph.inputs[0].shape[-1]
+    return torch.randn(batch, 3, side, side, generator=generator, dtype=dtype)
 
 
 def original(path: Path) -> torch.jit.ScriptModule:
@@ -78,33 +67,21 @@ def test_every_layer_agrees_with_onnx_runtime(file: str, batch: int, trained_net
 @pytest.mark.parametrize("file", FILES)
 def test_another_picture_size_agrees_with_the_original(file: str, trained_networks: Path) -> None:
     graph = import_onnx(trained_networks / file, name=file).to(dtype=torch.float64)
-    values = picture(graph, batch=2, size=size_of(graph) + 32, dtype=torch.float64)
+    values = picture(graph, batch=2, size=104, dtype=torch.float64)
     with torch.no_grad():
         expected = original(trained_networks / file)(values)
         (ours,) = graph(values)
-    # The exporter rounds folded weights to float32.
-    torch.testing.assert_close(
-        ours, expected, rtol=0, atol=(1e-6 if file in UNFOLDED else 1e-4) * float(expected.abs().max())
-    )
+    # The exporter rounds folded weights to float32, which is 1.2e-6 of mobilenet's output.
+    assert (ours - expected).abs().max() <= (1e-8 if file in UNFOLDED else 5e-6) * expected.abs().max()
 
 
-@pytest.mark.parametrize("file", UNFOLDED)
+@pytest.mark.parametrize("file", FILES)
 def test_input_gradient_equals_the_original(file: str, trained_networks: Path) -> None:
     graph = import_onnx(trained_networks / file, name=file).to(dtype=torch.float64)
-    values = picture(graph, batch=2, dtype=torch.float64)
+    values = picture(graph, batch=1, dtype=torch.float64)
     ours, expected = input_gradient(graph, values), input_gradient(original(trained_networks / file), values)
-    assert (ours - expected).abs().max() <= 1e-6 * expected.abs().max()
-
-
-@pytest.mark.parametrize("file", FOLDED)
-def test_input_gradient_of_folded_weights_is_near_the_original(file: str, trained_networks: Path) -> None:
-    graph = import_onnx(trained_networks / file, name=file).to(dtype=torch.float64)
-    values = picture(graph, batch=2, dtype=torch.float64)
-    ours, expected = input_gradient(graph, values), input_gradient(original(trained_networks / file), values)
-    assert (ours - expected).norm() <= FOLDED_GRADIENT * expected.norm()
-
-
-FOLDED_GRADIENT = 1e-2
+    # Measured: folded files 1e-7 to 4e-7, since the exporter rounds their weights; the others at most 4e-10.
+    assert (ours - expected).abs().max() <= (1e-8 if file in UNFOLDED else 1e-6) * expected.abs().max()
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.endswith("/model.onnx")])

@@ -10,9 +10,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.onnx import import_onnx
-from torch import Tensor
 
 Build = Callable[..., tuple[Path, np.ndarray]]
 
