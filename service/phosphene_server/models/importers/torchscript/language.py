@@ -76,7 +76,8 @@ def evaluate(program: Program, kind: str, arguments: list[Any]) -> Any:
         return list(arguments[0]) if kind == "aten::list" else arguments[0]
     if kind in QUESTIONS:
         return QUESTIONS[kind](program, *arguments)
-    if kind in NUMBERS and not _has_tensor(arguments):
+    # A trace computes sizes with the operators of tensors, which also take a factor or a way of rounding: not here.
+    if kind in NUMBERS and len(arguments) <= 2 and not _has_tensor(arguments):
         return program.emit.number(NUMBERS[kind], *arguments)
     return NotImplemented
 

@@ -172,7 +172,9 @@ def blocks_to_space(tensor: Tensor, block: int) -> Tensor:
 
 
 def space_to_depth(operation: Operation) -> Value:
-    """SpaceToDepth."""
+    """SpaceToDepth: numbers the blocks before the channels, or as torch does in mode `CRD` of recent operator sets."""
+    if operation.attribute("mode", "DCR") == "CRD":
+        return operation.call(torch.pixel_unshuffle, operation.data(0), operation.attribute("blocksize"))
     return operation.call(space_to_blocks, operation.data(0), operation.attribute("blocksize"))
 
 
