@@ -25,7 +25,7 @@ from phosphene.models import Layer, Model
 from phosphene.pictures import save_animation
 
 _MODEL = "shapes"
-_STEPS = 192  # enough for these pictures, and under a minute on two cores
+_STEPS = 256
 _FRAME_EVERY = 8
 _SEED = 7
 # A response of this size gets the full colour; the largest ones, about 1.2, would leave everything else pale.

@@ -116,9 +116,11 @@ def _candidates(module: Any) -> list[list[Tensor | None]]:
 
 
 def _plausible_shapes(module: Any) -> list[tuple[int, ...]]:
-    weight = next((weight for weight in _weights(module) if weight.dim() >= 2), None)
-    if weight is None:
+    weights = [weight for weight in _weights(module) if weight.dim() >= 2]
+    if not weights:
         return [(1, 3, length, length) for length in LENGTHS]
+    # A weight with four axes is a convolution's; one with fewer may be a token or an embedding.
+    weight = next((weight for weight in weights if weight.dim() == 4), weights[0])
     axes, channels = weight.dim() - 2, weight.shape[1]
     return [(1, channels, *(length,) * axes) for length in LENGTHS[: len(LENGTHS) if axes else 1]]
 

@@ -194,7 +194,10 @@ class Frame:
             return [UNKNOWN] * count
         if isinstance(value, Several):
             return [self._interpreter.item(value, index) for index in range(count)]
-        return [] if count == 0 else list(value)
+        parts = [] if count == 0 else list(value)
+        if len(parts) != count:
+            raise UnsupportedModel("", f"it unpacks {len(parts)} values into {count} names")
+        return parts
 
     def _constant(self, node: Any, arguments: list[Any]) -> Sequence[Any]:
         output = node.output()

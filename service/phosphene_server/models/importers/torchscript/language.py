@@ -167,6 +167,7 @@ QUESTIONS: Mapping[str, Callable[..., Any]] = {
     "prim::device": lambda program, value: None,
     "prim::layout": lambda program, value: None,
     "prim::is_cuda": lambda program, value: False,
+    "prim::is_nested": lambda program, value: False,
     "prim::requires_grad": lambda program, value: False,
     "prim::Uninitialized": lambda program: None,
     "aten::is_autocast_enabled": lambda program: False,
