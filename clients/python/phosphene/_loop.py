@@ -35,6 +35,7 @@ class BackgroundLoop:
     def stop(self) -> None:
         """End the loop and its thread; stopping twice does nothing."""
         if self._thread.is_alive():
+            self.run(_end_other_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
@@ -42,6 +43,15 @@ class BackgroundLoop:
 
 async def _awaited(answer: Awaitable[Answer]) -> Answer:
     return await answer
+
+
+async def _end_other_tasks() -> None:
+    """Let the tasks that gRPC has left behind end; a loop that is closed before would complain about each."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
