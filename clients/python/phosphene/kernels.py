@@ -26,6 +26,8 @@ KernelName = Literal[
     "sharpen",
     "emboss",
     "identity",
+    "prewitt",  # prewitt_x
+    "scharr",  # scharr_x
 ]
 PaddingMode = Literal["valid", "zeros", "reflect", "replicate", "circular"]
 ChannelMode = Literal["gray", "per_channel"]

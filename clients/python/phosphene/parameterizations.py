@@ -30,7 +30,7 @@ def fourier(
 
     Args:
         standard_deviation: Of the initial spectrum, 0 to 10. Default: 0.01.
-        decay: The power of the frequency by which the spectrum is divided, 0 to 3. Default: 1, as in natural pictures.
+        decay: The power of the frequency by which the spectrum is divided, 0 to 3. Default: 1.5.
         decorrelate_colors: Move the colours along the independent directions of natural pictures. Default: True.
 
     References:

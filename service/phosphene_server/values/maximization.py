@@ -109,7 +109,7 @@ class FourierParameterization:
     """The picture as the inverse Fourier transform of a spectrum scaled by 1 / frequency ** decay."""
 
     standard_deviation: Annotated[float, Ge(0), Le(10)] = 0.01
-    decay: Annotated[float, Ge(0), Le(3)] = 1.0
+    decay: Annotated[float, Ge(0), Le(3)] = 1.5
     decorrelate_colors: bool = True
     kind: Literal["fourier"] = "fourier"
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 import phosphene
 from phosphene import errors, objectives
+from phosphene.v1 import kernel_pb2
 
 
 def test_models_are_listed_over_all_pages(client):
@@ -84,6 +85,11 @@ def test_the_choices_of_a_kernel_reach_the_server(client, service):
     assert (request.stride.rows, request.stride.columns) == (2, 2)
     assert (request.dilation.rows, request.dilation.columns) == (1, 3)
     assert (request.channels, request.padding, request.flip) == (2, 2, True)
+
+
+def test_a_kernel_without_a_direction_is_the_horizontal_one(client, service):
+    client.apply_kernel(Image.new("RGB", (6, 4)), kernel="scharr")
+    assert service.filters.requests[0].kernel.named == kernel_pb2.KERNEL_NAME_SCHARR_X
 
 
 def test_a_kernel_written_by_hand_is_sent_as_numbers(client, service):

@@ -94,7 +94,7 @@ def test_what_cannot_be_stacked_is_told_by_the_group_key(model: LoadedModel, mak
         make_request(),
         make_request(size=ImageSize(16, 24)),
         make_request(parameterization=values.PixelParameterization()),
-        make_request(parameterization=values.FourierParameterization(decay=1.5)),
+        make_request(parameterization=values.FourierParameterization(decay=2.0)),
         make_request(transforms=padded),
         make_request(transforms=gray),
     ]

@@ -39,7 +39,7 @@ def test_decoding_a_spectrum_agrees_with_numpy(size: ImageSize) -> None:
     frequency = np.maximum(np.hypot(rows, columns), 1 / max(size.height, size.width))
     whole = np.maximum(np.hypot(rows, np.fft.fftfreq(size.width)[None]), 1 / max(size.height, size.width))
     contrast = np.sqrt(2 * (whole**-2).sum()) / (size.height * size.width)
-    pixels = np.fft.irfft2(2 * spectrum / frequency / contrast, s=(size.height, size.width))
+    pixels = np.fft.irfft2(CONTRAST * spectrum / frequency / contrast, s=(size.height, size.width))
     expected = 1 / (1 + np.exp(-pixels))
     np.testing.assert_allclose(made(size).decode(parameters).numpy(), expected, rtol=1e-9)
 

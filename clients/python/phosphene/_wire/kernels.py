@@ -23,6 +23,10 @@ from phosphene.kernels import (
 from phosphene.v1 import kernel_pb2
 
 
+_SHORT_NAMES = {"prewitt": "prewitt_x", "scharr": "scharr_x"}
+"""Names without a direction, and what they stand for."""
+
+
 def encode_kernel_request(
     images: Picture | Iterable[Picture],
     kernel: Kernel,
@@ -65,7 +69,7 @@ def _kernel(kernel: Kernel) -> kernel_pb2.Kernel:
     if isinstance(kernel, LayerKernel):
         return kernel_pb2.Kernel(layer=_layer_kernel(kernel))
     if isinstance(kernel, str):
-        number = encode_word(kernel_pb2.KernelName.DESCRIPTOR, kernel, field="kernel.named")
+        number = encode_word(kernel_pb2.KernelName.DESCRIPTOR, _SHORT_NAMES.get(kernel, kernel), field="kernel.named")
         return build(kernel_pb2.Kernel, "kernel", named=number)
     return kernel_pb2.Kernel(values=encode_tensor(_numbers(kernel), field="kernel.values"))
 

@@ -349,7 +349,7 @@ class FourierParameterization(google.protobuf.message.Message):
     standard_deviation: builtins.float
     """The standard deviation of the initial spectrum, 0 to 10. Unset: 0.01."""
     decay: builtins.float
-    """The power of the frequency by which the spectrum is divided, 0 to 3. Unset: 1, as in natural pictures."""
+    """The power of the frequency by which the spectrum is divided, 0 to 3. Unset: 1.5."""
     decorrelate_colors: builtins.bool
     """Moves the colours along the directions in which those of natural pictures are independent. Unset: true."""
     def __init__(
