@@ -22,7 +22,6 @@ from phosphene.kernels import (
 )
 from phosphene.v1 import kernel_pb2
 
-
 _SHORT_NAMES = {"prewitt": "prewitt_x", "scharr": "scharr_x"}
 """Names without a direction, and what they stand for."""
 
