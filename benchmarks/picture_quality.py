@@ -83,7 +83,8 @@ class Judgement:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    report: dict[str, object] = {"settings": {key: str(value) for key, value in vars(options).items()}}
+    settings = {key: value for key, value in vars(options).items() if key != "networks"}  # no paths of one machine
+    report: dict[str, object] = {"settings": settings}
     if options.networks.is_dir():
         report |= imagenet(options)
     report |= bundled(options)

@@ -71,7 +71,7 @@ def load_model(source: ModelSource, device: torch.device) -> LoadedModel:
         parity=parity,
         load_seconds=0.0,
     )
-    graph.to(device=device)
+    graph.to(device=device, memory_format=torch.channels_last)  # in which convolutions are fastest
     return LoadedModel(source, graph, replace(model, load_seconds=time.perf_counter() - started), device)
 
 

@@ -536,7 +536,7 @@ Global___RotateTransform: typing_extensions.TypeAlias = RotateTransform
 
 @typing.final
 class NoiseTransform(google.protobuf.message.Message):
-    """Adds normally distributed noise."""
+    """Adds normally distributed noise to what the network sees; wherever it stands in the list, it comes last."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
