@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from phosphene_server.jobs.board import BoardLimits, MaximizationBoard
+from phosphene_server.jobs.board import MaximizationBoard
 from phosphene_server.jobs.front_desk import FrontDesk
 from phosphene_server.jobs.loaded import LoadedModels
 from phosphene_server.jobs.patience import PatientWorker
@@ -48,7 +48,7 @@ class Application:
         repository = Repository(settings.model_repository)
         loaded = LoadedModels(settings.loaded_models)
         self._worker = PatientWorker(make_worker(settings, self._hear))
-        self._board = MaximizationBoard(repository, self._worker, loaded, _limits(settings))
+        self._board = MaximizationBoard(repository, self._worker, loaded, settings)
         self._service = Service(
             FrontDesk(repository, self._worker, loaded),
             self._board,
@@ -141,17 +141,6 @@ async def serve(settings: Settings) -> None:
         _when_input_closes(loop, application.request_stop)
     print(READY, ", ".join(addresses), file=sys.stdout, flush=True)
     await application.run()
-
-
-def _limits(settings: Settings) -> BoardLimits:
-    return BoardLimits(
-        maximum_jobs=settings.maximum_jobs,
-        maximum_running_jobs=settings.maximum_running_jobs,
-        finished_jobs=settings.finished_jobs,
-        finished_job_seconds=settings.finished_job_seconds,
-        frame_history_bytes=settings.frame_history_bytes,
-        maximum_message_bytes=settings.maximum_message_bytes,
-    )
 
 
 def _when_input_closes(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

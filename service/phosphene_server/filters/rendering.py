@@ -98,7 +98,7 @@ def _overlay(
 def _ground(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what the response is laid over: the picture in gray, (1, height, width), its black lifted."""
     gray = (
-        np.tensordot(np.float32(LUMA), picture, axes=1)[None]
+        np.tensordot(np.asarray(LUMA, np.float32), picture, axes=1)[None]
         if len(picture) == 3
         else picture.mean(axis=0, keepdims=True)
     )

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from phosphene_server.errors import InvalidArgument, NotFound, Overloaded, nearest_names
 from phosphene_server.jobs.job import Job
@@ -13,6 +13,7 @@ from phosphene_server.jobs.loaded import LoadedModels
 from phosphene_server.jobs.pages import number_of, page_of
 from phosphene_server.jobs.watch import Watch
 from phosphene_server.models.repository import Repository
+from phosphene_server.settings import Settings
 from phosphene_server.values.maximization import (
     CancelMaximizationRequest,
     GetMaximizationRequest,
@@ -41,18 +42,6 @@ USUAL_RETRY_SECONDS = 5.0
 """The advice to a refused caller while no job knows how long it still takes."""
 
 
-@dataclass(frozen=True)
-class BoardLimits:
-    """How much the board takes and keeps; see `Settings` for what each means."""
-
-    maximum_jobs: int = 256
-    maximum_running_jobs: int = 16
-    finished_jobs: int = 128
-    finished_job_seconds: float = 600.0
-    frame_history_bytes: int = 16 * 2**20
-    maximum_message_bytes: int = 64 * 2**20
-
-
 class MaximizationBoard:
     """Keeps the maximizations of a worker, running and finished."""
 
@@ -61,25 +50,25 @@ class MaximizationBoard:
         repository: Repository,
         worker: Worker,
         loaded: LoadedModels,
-        limits: BoardLimits,
+        settings: Settings,
         *,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take the models, the worker whose listener calls `hear`, and the limits.
+        """Take the models, the worker whose listener calls `hear`, and the settings.
 
         Args:
             repository: Finds the models.
             worker: Does the work.
             loaded: Notes which models the worker holds.
-            limits: How much the board takes and keeps.
+            settings: How much the board takes and keeps.
             new_id: Makes the id of a job.
             now: The time in seconds since 1970.
         """
         self._repository = repository
         self._worker = worker
         self._loaded = loaded
-        self._limits = limits
+        self._settings = settings
         self._new_id = new_id
         self._now = now
         self._jobs: dict[str, Job] = {}
@@ -179,8 +168,8 @@ class MaximizationBoard:
         Raises:
             Overloaded: there is none.
         """
-        if self._active() >= self._limits.maximum_jobs:
-            detail = f"{self._limits.maximum_jobs} maximizations are running or waiting (setting maximum_jobs)"
+        if self._active() >= self._settings.maximum_jobs:
+            detail = f"{self._settings.maximum_jobs} maximizations are running or waiting (setting maximum_jobs)"
             raise Overloaded(detail, self._retry_seconds())
         self._preparing += 1
         try:
@@ -207,23 +196,23 @@ class MaximizationBoard:
             return
         float32_bytes, colors = 4, 3
         size = settings.pictures * colors * settings.size.height * settings.size.width * float32_bytes
-        if size > self._limits.maximum_message_bytes:
+        if size > self._settings.maximum_message_bytes:
             raise InvalidArgument(
                 "result.tensors",
                 f"{size} bytes of pictures",
-                f"at most {self._limits.maximum_message_bytes} bytes: fewer, smaller or encoded pictures",
+                f"at most {self._settings.maximum_message_bytes} bytes: fewer, smaller or encoded pictures",
             )
 
     def _add(self, settings: MaximizeActivationRequest) -> Job:
         ahead = sum(not job.ended for job in self._jobs.values())
         job_id = self._new_id()
-        position = max(0, ahead + 1 - self._limits.maximum_running_jobs)
+        position = max(0, ahead + 1 - self._settings.maximum_running_jobs)
         self._count += 1
         job = Job(
             MaximizationAccepted(job_id, settings, position),
             number=self._count,
             create_time=self._now(),
-            history_bytes=self._limits.frame_history_bytes,
+            history_bytes=self._settings.frame_history_bytes,
             cancel=lambda: self._worker.cancel(job_id),
         )
         self._jobs[job_id] = job
@@ -238,8 +227,8 @@ class MaximizationBoard:
     def _keep_for_a_while(self, job: Job) -> None:
         """Forget a job that has ended after its time, and the one that ended first when there are too many."""
         loop = asyncio.get_running_loop()
-        self._forgetting[job.job_id] = loop.call_later(self._limits.finished_job_seconds, self._forget, job.job_id)
-        while len(self._forgetting) > self._limits.finished_jobs:
+        self._forgetting[job.job_id] = loop.call_later(self._settings.finished_job_seconds, self._forget, job.job_id)
+        while len(self._forgetting) > self._settings.finished_jobs:
             self._forget(next(iter(self._forgetting)))
 
     def _forget(self, job_id: str) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Overloaded, WorkerLost
-from phosphene_server.jobs.board import BoardLimits, MaximizationBoard
+from phosphene_server.jobs.board import MaximizationBoard
 from phosphene_server.jobs.loaded import LoadedModels
 from phosphene_server.jobs.watch import Watch
 from phosphene_server.models.repository import Repository
+from phosphene_server.settings import Settings
 from phosphene_server.values.image import ImageSize
 from phosphene_server.values.maximization import (
     CancelMaximizationRequest,
@@ -42,7 +43,7 @@ async def make_board(tmp_path: Path, worker: FakeWorker):
             Repository(make_root(tmp_path / "root"), bundled=tmp_path / "none"),
             worker,
             LoadedModels(8),
-            BoardLimits(**limits),
+            Settings(**limits),
             new_id=lambda: next(ids),
             now=lambda: 1000.0,
         )
