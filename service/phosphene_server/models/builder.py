@@ -1,9 +1,11 @@
 """What an importer fills: nodes, constants and rows of the layer table, then `build`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from phosphene_server.models.graph import FilterGeometry, GraphLayer, ModelGraph
@@ -63,8 +65,18 @@ class GraphBuilder:
         module = fx.GraphModule(self.root, self.graph)
         module.eval()
         order = {node.name: position for position, node in enumerate(self.graph.nodes)}
-        rows = sorted(self._layers.values(), key=lambda row: order[row.node])
+        measured = self._measured()
+        rows = [
+            replace(row, parameters=tuple(name for name in row.parameters if name not in measured))
+            for row in sorted(self._layers.values(), key=lambda row: order[row.node])
+        ]
         return ModelGraph(module, rows, inputs=input_specifications, outputs=output_specifications, producer=producer)
+
+    def _measured(self) -> set[str]:
+        """Return the targets of the running means and variances of normalizations: measured, not trained."""
+        normalizations = [node for node in self.graph.nodes if node.target in (F.batch_norm, F.instance_norm)]
+        statistics = [value for node in normalizations for value in node.args[1:3]]
+        return {str(value.target) for value in statistics if isinstance(value, fx.Node)}
 
     def _register(self, name: str, value: Tensor) -> str:
         """Put a tensor into the tree of modules that its dotted name spells, and return its target."""
