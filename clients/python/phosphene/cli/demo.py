@@ -12,7 +12,7 @@ import typer
 from PIL import Image
 from rich.markup import escape
 
-from phosphene import aio, objectives, parameterizations
+from phosphene import aio, objectives
 from phosphene.cli.consoles import output
 from phosphene.cli.demo_page import Facts, write_page
 from phosphene.cli.panels import captioned_grid
@@ -25,14 +25,9 @@ from phosphene.models import Layer, Model
 from phosphene.pictures import save_animation
 
 _MODEL = "shapes"
-_STEPS = 384
-_FRAME_EVERY = 12
+_STEPS = 256
+_FRAME_EVERY = 8
 _SEED = 3
-# Calmer than the defaults: large forms come first, and fine noise hardly. Chosen by eye among a dozen.
-_PARAMETERIZATION = parameterizations.fourier(decay=1.5)
-_LEARNING_RATE = 0.02
-# A response of this size gets the full colour; the largest ones, about 1.2, would leave everything else pale.
-_EDGE_SCALE = 0.35
 # Nine classes that look different from one another; a network that lacks some of them shows others instead.
 _FAVOURITES = ("star", "spiral", "checkerboard", "heart", "rings", "honeycomb", "rays", "zigzag", "crescent")
 
@@ -96,7 +91,7 @@ async def _draw_kernels(
     """The Laplacian and the strongest filter of the network, on the sample picture."""
     job = shown.add("kernel", total=2)
     picture = sample_picture()
-    edges = (await client.apply_kernel(picture, kernel="laplacian", scale=_EDGE_SCALE, overlay_opacity=1.0))[0]
+    edges = (await client.apply_kernel(picture, kernel="laplacian"))[0]
     shown.update(job, completed=1)
     strongest = max(filters.statistics, key=lambda item: item.norm).index
     kernel = layer_kernel(_MODEL, layer.name, filters=[strongest])
@@ -128,8 +123,6 @@ async def _dream_class(client: aio.Client, label: str, shown: Display) -> _Dream
         objectives.class_logit(label),
         steps=_STEPS,
         seed=_SEED,
-        parameterization=_PARAMETERIZATION,
-        learning_rate=_LEARNING_RATE,
         frame_every=_FRAME_EVERY,
     ) as run:
         async for event in run.events():
