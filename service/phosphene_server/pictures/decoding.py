@@ -57,9 +57,15 @@ def _decode_file(image: EncodedImage, *, field: str) -> NDArray[np.float32]:
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise _too_large(f"{field}.data", "more") from error
     except Exception as error:
-        start = image.data[:8].hex(" ")
-        value = f"{len(image.data)} bytes that begin with {start} ({str(error)[:80] or type(error).__name__})"
-        raise InvalidArgument(f"{field}.data", value, "the bytes of a whole PNG, JPEG or WebP file") from error
+        raise _unreadable(image.data, field=f"{field}.data", error=error) from error
+
+
+def _unreadable(data: bytes, *, field: str, error: Exception) -> InvalidArgument:
+    """Say what came; where Pillow does not know the format at all, its own text would only name a Python object."""
+    unknown = isinstance(error, PIL.UnidentifiedImageError)
+    reason = "" if unknown else f" ({str(error)[:80] or type(error).__name__})"
+    value = f"{len(data)} bytes that begin with {data[:8].hex(' ')}{reason}"
+    return InvalidArgument(field, value, "the bytes of a whole PNG, JPEG or WebP file")
 
 
 def _check_media_type(image: EncodedImage, file_format: str, *, field: str) -> None:
