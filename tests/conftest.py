@@ -11,8 +11,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Read by OpenMP when torch is imported: on a busy machine its threads would spend their time spinning for one another.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by OpenMP when torch is imported: on a busy machine its threads would spin for one another for long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 @pytest.fixture(scope="session")
