@@ -22,7 +22,7 @@ ENVIRONMENT: Mapping[str, str] = {
     # How long the threads of one operation wait for one another in a busy loop before they sleep, in rounds. The usual
     # 300,000 are a disaster as soon as anything else wants a core: on two cores with eight other busy processes, a step
     # of `shapes` at 96x96 took 370 to 1800 ms, and 58 ms without any such waiting. But without it the same step takes
-    # 12.7 ms on idle cores instead of 6.5. With 10,000 rounds it takes 6.5 ms there, and 15 beside three busy processes.
+    # 12.7 ms on idle cores instead of 6.5. With 10,000 rounds it takes 6.5 ms there, and 15 beside three busy others.
     "GOMP_SPINCOUNT": "10000",
 }
 """What the process is started with, where the front's own environment does not say otherwise."""
