@@ -195,8 +195,8 @@ def _check_trust(file: ModelFile, manifest: Manifest) -> None:
     if file.reference.format in PROGRAMS and not manifest.trusted:
         raise ModelUnusable(
             file.title,
-            f"{file.path.name} is of a format that holds programs; they are not run here, but only the operator can vouch "
-            f"for such a file: if you trust its author, say `trusted: true` in the manifest.yaml beside it",
+            f"{file.path.name} is of a format that holds programs; they are not run here, but only the operator can "
+            f"vouch for such a file: if you trust its author, say `trusted: true` in the manifest.yaml beside it",
         )
 
 
