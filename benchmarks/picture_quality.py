@@ -179,7 +179,6 @@ def digest(path: Path) -> str:
 
 def maximized(model: LoadedModel, targets: Sequence[int], options: argparse.Namespace, *, size: int) -> Tensor:
     """Return a picture for each class, (batch, 3, height, width): each its own job, stepped together."""
-    model.graph.to(memory_format=torch.channels_last)
     requests = [
         values.MaximizeActivationRequest(
             model=model.source.reference,

@@ -1,10 +1,8 @@
 """Whether a layer reads the three colours of the picture, so that its filters can be drawn in colour."""
 
-from collections.abc import Iterator
-
 from torch import Tensor, fx
 
-from phosphene_server.models.graph import GraphLayer, ModelGraph
+from phosphene_server.models.graph import GraphLayer, ModelGraph, ancestors
 from phosphene_server.values.model import ChannelOrder
 
 _REORDERING = ("flip", "gather", "index", "matmul", "permute", "reshape", "roll", "shuffle", "transpose", "view")
@@ -28,21 +26,9 @@ def _sees_picture(graph: ModelGraph, row: GraphLayer) -> bool:
     nodes = list(graph.module.graph.nodes)
     picture = next(node for node in nodes if node.op == "placeholder")
     start = next(node for node in nodes if node.name == row.node)
-    sources = list(_sources(start))
+    sources = list(ancestors([start]))
     inputs = [node for node in sources if node.op == "placeholder"]
     return inputs == [picture] and all(_keeps_channels(graph, row, node) for node in sources)
-
-
-def _sources(start: fx.Node) -> Iterator[fx.Node]:
-    """Yield every node that a node is computed from, once."""
-    seen = {start}
-    waiting = [start]
-    while waiting:
-        for source in waiting.pop().all_input_nodes:
-            if source not in seen:
-                seen.add(source)
-                waiting.append(source)
-                yield source
 
 
 def _keeps_channels(graph: ModelGraph, row: GraphLayer, node: fx.Node) -> bool:

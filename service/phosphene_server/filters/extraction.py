@@ -8,7 +8,7 @@ from phosphene_server.errors import InvalidArgument
 from phosphene_server.filters.color import reads_colors
 from phosphene_server.filters.figure import draw_figure
 from phosphene_server.filters.selection import choose
-from phosphene_server.models.graph import FilterGeometry
+from phosphene_server.models.graph import filter_first
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values.filter import ExtractFiltersRequest, ExtractFiltersResponse, FilterFigure, FilterStatistics
 
@@ -43,19 +43,6 @@ def extract_filters(model: LoadedModel, request: ExtractFiltersRequest) -> Extra
         statistics=statistics(weights, chosen),
         figure=figure,
     )
-
-
-def filter_first(geometry: FilterGeometry, weight: Tensor) -> Tensor:
-    """Bring a weight into the order (filter, channel, spatial...).
-
-    That of a transposed layer is (channel, filter / groups, spatial...): the channels of the first group come first,
-    and the filters of a group are those that its channels share.
-    """
-    if not geometry.transposed:
-        return weight
-    channels, filters, *spatial = weight.shape
-    grouped = weight.reshape(geometry.groups, channels // geometry.groups, filters, *spatial)
-    return grouped.transpose(1, 2).reshape(geometry.groups * filters, channels // geometry.groups, *spatial)
 
 
 def statistics(weights: NDArray[np.float32], chosen: list[int]) -> tuple[FilterStatistics, ...]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable
-from phosphene_server.filters.extraction import filter_first
 from phosphene_server.filters.kernels import NAMED_KERNELS
 from phosphene_server.filters.selection import choose
+from phosphene_server.models.graph import filter_first
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values.kernel import CustomKernel, Kernel, LayerKernel, NamedKernel
 from phosphene_server.values.model import Preprocessing

@@ -6,7 +6,7 @@ evaluated at any batch size and cut at the layers that a request needs: what lie
 so it costs nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,31 @@ class GraphLayer:
     parameters: tuple[str, ...] = ()
     """The trained tensors that belong to it (`get_attr` targets)."""
     filters: FilterGeometry | None = None
+
+
+def filter_first(geometry: FilterGeometry, weight: Tensor) -> Tensor:
+    """Bring a weight into the order (filter, channel, spatial...).
+
+    That of a transposed layer is (channel, filter / groups, spatial...): the channels of the first group come first,
+    and the filters of a group are those that its channels share.
+    """
+    if not geometry.transposed:
+        return weight
+    channels, filters, *spatial = weight.shape
+    grouped = weight.reshape(geometry.groups, channels // geometry.groups, filters, *spatial)
+    return grouped.transpose(1, 2).reshape(geometry.groups * filters, channels // geometry.groups, *spatial)
+
+
+def ancestors(nodes: Iterable[fx.Node]) -> Iterator[fx.Node]:
+    """Yield every node that some nodes are computed from, once, and none of those nodes themselves."""
+    seen = set(nodes)
+    waiting = list(seen)
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in seen:
+                seen.add(source)
+                waiting.append(source)
+                yield source
 
 
 class CutGraph:
@@ -186,13 +211,7 @@ def _cut_module(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
     """
     nodes = {node.name: node for node in module.graph.nodes}
     targets = [nodes[name] for name in names]
-    needed = set(targets)
-    waiting = list(targets)
-    while waiting:
-        for source in waiting.pop().all_input_nodes:
-            if source not in needed:
-                needed.add(source)
-                waiting.append(source)
+    needed = {*targets, *ancestors(targets)}
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:

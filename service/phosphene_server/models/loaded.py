@@ -1,6 +1,7 @@
 """A model that is ready for use on a device."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -24,5 +25,6 @@ class LoadedModel:
     @property
     def dtype(self) -> torch.dtype:
         """The type of its trained tensors, and so of the pictures that it is shown; float32 where it has none."""
-        tensors = [*self.graph.module.parameters(), *self.graph.module.buffers()]
+        # Lazily: this is read at every step, and nearly always the first tensor tells.
+        tensors = chain(self.graph.module.parameters(), self.graph.module.buffers())
         return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)

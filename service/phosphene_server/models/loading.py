@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from phosphene_server.errors import DamagedModel, ModelUnusable
-from phosphene_server.models.graph import GraphLayer, ModelGraph
+from phosphene_server.models.graph import GraphLayer, ModelGraph, filter_first
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.importers.torch_export import import_torch_export
 from phosphene_server.models.importers.torchscript import import_torchscript
@@ -161,10 +161,7 @@ def _count(graph: ModelGraph, targets: set[str]) -> int:
 
 
 def _filter_shape(graph: ModelGraph, layer: GraphLayer) -> tuple[int, ...]:
-    """Return (filter, channel, spatial...) of a layer's filters; a transposed convolution stores them the other way."""
+    """Return (filter, channel, spatial...) of a layer's filters; empty where it has none."""
     if layer.filters is None:
         return ()
-    first, second, *spatial = graph.tensor(layer.filters.weight).shape
-    if layer.filters.transposed:
-        first, second = second * layer.filters.groups, first // layer.filters.groups
-    return (first, second, *spatial)
+    return tuple(filter_first(layer.filters, graph.tensor(layer.filters.weight)).shape)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from phosphene_server.models.graph import ancestors
 from phosphene_server.models.importers.aten.emitter import Emitter
 from phosphene_server.values.model import TensorSpecification
 
@@ -54,7 +55,7 @@ def _flexible_shape(
 def _evaluate(emit: Emitter, outputs: Sequence[fx.Node], inputs: Sequence[Any]) -> list[Tensor] | None:
     """Return the outputs' examples for other inputs, None where an operation refuses them."""
     values = dict(zip(emit.inputs, inputs, strict=True))
-    needed = _ancestors(outputs)
+    needed = {*outputs, *ancestors(outputs)}
     try:
         with torch.no_grad():
             for node in emit.builder.graph.nodes:
@@ -66,17 +67,6 @@ def _evaluate(emit: Emitter, outputs: Sequence[fx.Node], inputs: Sequence[Any]) 
     except Exception:  # An operation may refuse a shape with any kind of error; all of them mean no.
         return None
     return [values[node] for node in outputs]
-
-
-def _ancestors(outputs: Sequence[fx.Node]) -> set[fx.Node]:
-    found = set(outputs)
-    waiting = list(outputs)
-    while waiting:
-        for source in waiting.pop().all_input_nodes:
-            if source not in found:
-                found.add(source)
-                waiting.append(source)
-    return found
 
 
 def _grown(example: Tensor, specification: TensorSpecification) -> Tensor:
