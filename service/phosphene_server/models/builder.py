@@ -11,6 +11,11 @@ from torch import Tensor, fx, nn
 from phosphene_server.models.graph import FilterGeometry, GraphLayer, ModelGraph
 from phosphene_server.values.model import TensorSpecification
 
+KIND = "kind"
+"""Key of `fx.Node.meta` under which importers note what kind of operation a node is, for outputs without a row."""
+SCOPE = "scope"
+"""Key of `fx.Node.meta` under which a node has the module call that it was written in, where the importer says it."""
+
 
 class GraphBuilder:
     """Collects the parts of a ModelGraph in the order of execution."""
@@ -18,11 +23,15 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.root = nn.Module()
         self.graph = fx.Graph()
+        self.scope: str | None = None
+        """The layer name of the module call that is being written, "" for the model itself; None where nobody says."""
         self._layers: dict[str, GraphLayer] = {}
 
     def input(self, name: str) -> fx.Node:
-        """Add an input of the model."""
-        return self.graph.placeholder(name if name.isidentifier() else "input")
+        """Add an input of the model; one whose name is no Python name, or is taken, gets another."""
+        node = self.graph.placeholder(name if name.isidentifier() else "input")
+        node.target = node.name  # fx makes names of nodes unique, not those of arguments
+        return node
 
     def tensor(self, name: str, value: Tensor) -> fx.Node:
         """Add a constant or trained tensor; the same name twice gives the same tensor.
@@ -36,7 +45,16 @@ class GraphBuilder:
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
         """Add a call of a functional operation. Never pass one that writes to its arguments."""
-        return self.graph.call_function(function, arguments, keywords)
+        node = self.graph.call_function(function, arguments, keywords)
+        if self.scope is not None:
+            node.meta[SCOPE] = self.scope
+        return node
+
+    def module(self, name: str, module: nn.Module, *arguments: Any) -> fx.Node:
+        """Add a call of a module, which moves with the graph. No tensor or other module may have the name."""
+        target = _attribute(name)
+        self.root.add_module(target, module)
+        return self.graph.call_module(target, arguments)
 
     def layer(
         self,
@@ -59,7 +77,11 @@ class GraphBuilder:
         output_specifications: Sequence[TensorSpecification],
         producer: str = "",
     ) -> ModelGraph:
-        """Close the graph. Rows whose nodes no output needs stay: a request may cut there."""
+        """Close the graph. Rows whose nodes no output needs stay: a request may cut there.
+
+        An output that is the value of no row gets one of its own name, so that a request can name it.
+        """
+        self._name_outputs(outputs, [entry.name for entry in output_specifications])
         self.graph.output(tuple(outputs))
         self.graph.lint()
         module = fx.GraphModule(self.root, self.graph)
@@ -71,6 +93,20 @@ class GraphBuilder:
             for row in sorted(self._layers.values(), key=lambda row: order[row.node])
         ]
         return ModelGraph(module, rows, inputs=input_specifications, outputs=output_specifications, producer=producer)
+
+    def _name_outputs(self, outputs: Sequence[fx.Node], names: Sequence[str]) -> None:
+        """Add rows for outputs that are the value of none; where another row has the name, it is `name@1`."""
+        named = {row.node for row in self._layers.values()}
+        for node, name in zip(outputs, names, strict=False):
+            if node.op not in ("call_function", "call_module") or node.name in named:
+                continue
+            own, count = name, 0
+            while own in self._layers:
+                count += 1
+                own = f"{name}@{count}"
+            trained = tuple(str(source.target) for source in node.all_input_nodes if source.op == "get_attr")
+            self.layer(own, node.meta.get(KIND, "operation"), node, parameters=trained)
+            named.add(node.name)
 
     def _measured(self) -> set[str]:
         """Return the targets of the running means and variances of normalizations: measured, not trained."""

@@ -163,9 +163,39 @@ def test_module_output_is_the_last_value_that_is_used_outside(tmp_path: Path) ->
         scoped("Sigmoid", ["result"], "output", "head"),
     ]
     graph = import_onnx(save(tmp_path / "model.onnx", nodes), name="scoped")
-    kinds = {layer.name: (layer.kind, layer.node) for layer in graph.layers.values()}
-    assert kinds["block"] == ("module", kinds["block.result"][1])
-    assert (kinds["block.first"][0], kinds["block.result"][0], kinds["head"][0]) == ("relu", "negation", "sigmoid")
+    values = {node.name: node.meta.get("onnx_output") for node in graph.module.graph.nodes}
+    assert {layer.name: (layer.kind, values[layer.node]) for layer in graph.layers.values()} == {
+        "block.first": ("relu", "inner"),
+        "block": ("module", "result"),
+        "block.unused": ("exponential", "unused"),
+        "head": ("sigmoid", "output"),
+    }
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_product_and_bias_of_one_module_are_a_linear_layer(tmp_path: Path, length: int) -> None:
+    nodes = [
+        scoped("MatMul", ["input", "weight"], "product", "fc"),
+        scoped("Add", ["product", "bias"], "output", "fc"),
+    ]
+    constants = {"weight": np.ones((4, length), np.float32), "bias": np.ones(length, np.float32)}
+    graph = import_onnx(save(tmp_path / "model.onnx", nodes, constants, shape=("batch", 4)), name="linear")
+    (layer,) = graph.layers.values()
+    assert (layer.name, layer.kind) == ("fc", "linear")
+    _, weight, bias = graph.filters("fc")
+    assert weight.shape == (length, 4)
+    assert bias is not None
+    assert bias.shape == (length,)
+
+
+def test_scalar_that_is_added_to_a_product_is_no_bias(tmp_path: Path) -> None:
+    nodes = [
+        scoped("MatMul", ["input", "weight"], "product", "fc"),
+        scoped("Add", ["product", "one"], "output", "fc"),
+    ]
+    constants = {"weight": np.ones((4, 2), np.float32), "one": np.ones((1,), np.float32)}
+    graph = import_onnx(save(tmp_path / "model.onnx", nodes, constants, shape=("batch", 4)), name="linear")
+    assert graph.filters("fc")[2] is None
 
 
 def test_a_module_that_is_called_again_is_numbered(tmp_path: Path) -> None:
@@ -236,25 +266,25 @@ def test_half_precision_weights_are_computed_in_float32(tmp_path: Path) -> None:
 
 def test_all_missing_operators_are_listed_with_their_nodes(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("NonMaxSuppression", ["input", "input"], ["boxes"], name="boxes"),
+        helper.make_node("StringSplit", ["input"], ["words", "counts"], name="words"),
         helper.make_node("FusedGemm", ["input"], ["fused"], name="fused", domain="com.microsoft"),
-        helper.make_node("NonMaxSuppression", ["input", "input"], ["output"]),
+        helper.make_node("StringSplit", ["input"], ["output", ""]),
     ]
     with pytest.raises(UnsupportedModel) as caught:
         import_onnx(save(tmp_path / "model.onnx", nodes), name="missing")
     assert caught.value.operators == (
-        ("NonMaxSuppression", ("boxes", "output")),
+        ("StringSplit", ("words", "output")),
         ("com.microsoft::FusedGemm", ("fused",)),
     )
 
 
 def test_known_operator_in_an_unsupported_form_is_named(tmp_path: Path) -> None:
-    statistics = {name: np.ones(3, np.float32) for name in ("scale", "bias", "mean", "variance")}
-    node = helper.make_node(
-        "BatchNormalization", ["input", *statistics], ["output", "m", "v"], name="bn", training_mode=1
-    )
-    with pytest.raises(UnsupportedModel, match=r"BatchNormalization with training mode \(bn\)"):
-        import_onnx(save(tmp_path / "model.onnx", [node], statistics), name="training")
+    nodes = [
+        helper.make_node("Constant", [], ["text"], name="text", value_string="words"),
+        helper.make_node("Relu", ["input"], ["output"]),
+    ]
+    with pytest.raises(UnsupportedModel, match=r"Constant with strings \(text\)"):
+        import_onnx(save(tmp_path / "model.onnx", nodes), name="strings")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a\x12\x07", bytes(1000)])

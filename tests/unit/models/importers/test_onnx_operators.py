@@ -80,6 +80,11 @@ KERNEL = weights(6, 4, 3, 3)
 BIAS = weights(6)
 CHANNELS = tuple(np.abs(weights(4)) + 0.5 for _ in range(4))
 
+GRID = 0.7 * weights(2, 3, 4, 2)
+REGIONS = np.array([[0.4, 1.1, 5.2, 6.3], [2.0, 0.7, 3.1, 8.2], [-1.5, 3.3, 9.4, 4.6]], dtype=np.float32)
+SEQUENCE = (5, 2, 4)
+LENGTHS = np.array([5, 3], dtype=np.int32)
+
 SMOOTH: dict[str, tuple[str, tuple[int, ...], tuple[np.ndarray | None, ...], dict[str, Any]]] = {
     "convolution": ("Conv", PICTURE, (KERNEL, BIAS), {"pads": [1, 1, 1, 1], "strides": [2, 1]}),
     "convolution, asymmetric": ("Conv", PICTURE, (KERNEL,), {"pads": [0, 1, 2, 0], "dilations": [2, 1]}),
@@ -267,6 +272,200 @@ SMOOTH: dict[str, tuple[str, tuple[int, ...], tuple[np.ndarray | None, ...], dic
         {"mode": "linear", "coordinate_transformation_mode": "asymmetric"},
     ),
     "resize, cubic": ("Resize", PICTURE, (None, np.float32([1, 1, 2, 1.5])), {"mode": "cubic"}),
+    "resize, nearest by whole numbers": ("Resize", PICTURE, (None, np.float32([1, 1, 2, 3])), {}),
+    "resize, nearest and halves up": (
+        "Resize",
+        PICTURE,
+        (None, np.float32([1, 1, 0.5, 2.5])),
+        {"nearest_mode": "round_prefer_ceil"},
+    ),
+    "resize, cubic with corners": (
+        "Resize",
+        PICTURE,
+        (None, None, integers(2, 4, 5, 13)),
+        {"mode": "cubic", "coordinate_transformation_mode": "align_corners"},
+    ),
+    "resize, cubic of another shape": (
+        "Resize",
+        PICTURE,
+        (None, np.float32([1, 1, 2, 0.7])),
+        {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1},
+    ),
+    "resize, symmetric": (
+        "Resize",
+        PICTURE,
+        (None, np.float32([1, 1, 0.6, 1.3])),
+        {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"},
+    ),
+    "resize, part of the picture": (
+        "Resize",
+        PICTURE,
+        (np.float32([0, 0, 0.2, -0.3, 1, 1, 0.8, 1.1]), None, integers(2, 4, 5, 6)),
+        {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 7.0},
+    ),
+    "resize, no larger than": (
+        "Resize",
+        PICTURE,
+        (None, None, integers(5, 6)),
+        {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger", "mode": "linear"},
+    ),
+    "max pool, dilated": ("MaxPool", PICTURE, (), {"kernel_shape": [2, 3], "dilations": [2, 1], "pads": [1, 0, 1, 1]}),
+    "max pool, 1-d": ("MaxPool", (2, 3, 9), (), {"kernel_shape": [3], "auto_pad": "SAME_UPPER", "strides": [2]}),
+    "max pool, 3-d": (
+        "MaxPool",
+        (1, 2, 4, 5, 4),
+        (),
+        {"kernel_shape": [2, 2, 2], "ceil_mode": 1, "strides": [2, 2, 3]},
+    ),
+    "average pool, dilated": (
+        "AveragePool",
+        PICTURE,
+        (),
+        {"kernel_shape": [2, 3], "dilations": [2, 1], "pads": [0, 1, 1, 1], "ceil_mode": 1},
+    ),
+    "average pool, 3-d": ("AveragePool", (1, 2, 4, 5, 4), (), {"kernel_shape": [2, 2, 2], "strides": [2, 2, 1]}),
+    "lp pool, first order": ("LpPool", PICTURE, (), {"kernel_shape": [3, 2], "p": 1, "strides": [2, 2]}),
+    "lp pool, third order": ("LpPool", PICTURE, (), {"kernel_shape": [3, 3], "p": 3, "pads": [1, 1, 1, 1]}),
+    "transposed convolution, same lower": (
+        "ConvTranspose",
+        PICTURE,
+        (weights(4, 3, 3, 3),),
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+    ),
+    "transposed convolution, grouped": (
+        "ConvTranspose",
+        PICTURE,
+        (weights(4, 2, 3, 2), weights(4)),
+        {"strides": [2, 3], "group": 2, "dilations": [2, 1]},
+    ),
+    "transposed convolution, 1-d": ("ConvTranspose", (2, 4, 5), (weights(4, 3, 3),), {"pads": [1, 1]}),
+    "instance normalization of single elements": ("InstanceNormalization", (2, 4, 1, 1), CHANNELS[:2], {}),
+    "instance normalization, 1-d": ("InstanceNormalization", (2, 4, 6), CHANNELS[:2], {}),
+    "norm along an axis": ("LpNormalization", (2, 3, 8), (), {"axis": 1, "p": 1}),
+    "standardization": ("MeanVarianceNormalization", PICTURE, (), {}),
+    "product with integers": ("MatMul", (5,), (weights(5, 4),), {}),
+    "einsum, diagonal": ("Einsum", (3, 3), (), {"equation": "ii->i"}),
+    "einsum, ellipsis": ("Einsum", (2, 3, 5), (weights(5, 4),), {"equation": "...i,ij->...j"}),
+    "determinant": ("Det", (2, 3, 3), (), {}),
+    "cumulative sum, plain": ("CumSum", (2, 5), (np.int64(-1),), {}),
+    "sum over nothing": ("ReduceSum", PICTURE, (), {"noop_with_empty_axes": 1}),
+    "padding, wrapped": ("Pad", (2, 3, 4), (integers(0, 1, 2, 0, 0, 3),), {"mode": "wrap"}),
+    "padding, reflected and cropped": ("Pad", (2, 5, 4), (integers(0, -1, 2, 0, 1, -1),), {"mode": "reflect"}),
+    "crop and padding": ("CenterCropPad", PICTURE, (integers(4, 10),), {"axes": [2, -1]}),
+    "columns to a picture": (
+        "Col2Im",
+        (1, 18, 6),
+        (integers(5, 6), integers(3, 3)),
+        {"pads": [1, 0, 0, 1], "strides": [2, 1], "dilations": [1, 2]},
+    ),
+    "columns to a row": ("Col2Im", (2, 6, 4), (integers(6), integers(3)), {}),
+    "scatter": ("ScatterElements", (3, 4), (integers(0, -1, 2, 1).reshape(2, 2), weights(2, 2)), {"axis": 1}),
+    "scatter, adding": (
+        "ScatterElements",
+        (3, 4),
+        (integers(0, 0, 2, 1).reshape(2, 2), weights(2, 2)),
+        {"axis": 1, "reduction": "add"},
+    ),
+    "scatter, largest": (
+        "ScatterElements",
+        (3, 4),
+        (integers(0, 0, 2, 1).reshape(2, 2), weights(2, 2)),
+        {"reduction": "max"},
+    ),
+    "scatter of tuples, product": (
+        "ScatterND",
+        (3, 4, 2),
+        (integers(0, 1, 2, -1).reshape(2, 2), weights(2, 2)),
+        {"reduction": "mul"},
+    ),
+    "scatter of tuples, smallest": (
+        "ScatterND",
+        (3, 4),
+        (integers(0, 1, 0, 1).reshape(2, 2), weights(2)),
+        {"reduction": "min"},
+    ),
+    "reversed sequences": ("ReverseSequence", (4, 3, 2), (integers(1, 4, 2),), {"time_axis": 0, "batch_axis": 1}),
+    "chosen slices": ("Compress", (3, 4), (np.array([True, False, True]),), {"axis": 0}),
+    "shrinking": ("Shrink", PICTURE, (), {"bias": 0.2, "lambd": 0.4}),
+    "sampling on a grid": ("GridSample", PICTURE, (GRID,), {}),
+    "sampling, cubic": ("GridSample", PICTURE, (GRID,), {"mode": "cubic", "align_corners": 1}),
+    "sampling, cubic and reflected": ("GridSample", PICTURE, (GRID,), {"mode": "cubic", "padding_mode": "reflection"}),
+    "sampling, at the border": ("GridSample", PICTURE, (GRID,), {"padding_mode": "border"}),
+    "sampling, reflected": ("GridSample", PICTURE, (GRID,), {"padding_mode": "reflection", "align_corners": 1}),
+    "sampling, nearest": ("GridSample", PICTURE, (GRID,), {"mode": "nearest"}),
+    "sampling of a volume": ("GridSample", (1, 2, 3, 4, 5), (0.7 * weights(1, 2, 2, 3, 3),), {}),
+    "affine grid": ("AffineGrid", (2, 2, 3), (integers(2, 1, 4, 5),), {}),
+    "regions": ("RoiAlign", PICTURE, (REGIONS, integers(0, 1, 1)), {"output_height": 3, "output_width": 2}),
+    "regions, old corners": (
+        "RoiAlign",
+        PICTURE,
+        (REGIONS, integers(0, 1, 1)),
+        {
+            "output_height": 2,
+            "output_width": 2,
+            "sampling_ratio": 2,
+            "spatial_scale": 0.7,
+            "coordinate_transformation_mode": "output_half_pixel",
+        },
+    ),
+    "largest of regions": (
+        "MaxRoiPool",
+        PICTURE,
+        (np.float32([[0, 1, 0, 4, 7], [1, 2, 2, 3.6, 5], [1, 5, 6, 9, 9]]),),
+        {"pooled_shape": [3, 2], "spatial_scale": 0.8},
+    ),
+    "deformable convolution": (
+        "DeformConv",
+        (1, 4, 5, 5),
+        (weights(2, 2, 3, 3), 0.6 * weights(1, 36, 5, 5), weights(2), np.abs(weights(1, 18, 5, 5))),
+        {"pads": [1, 1, 1, 1], "group": 2, "offset_group": 2},
+    ),
+    "rnn": ("RNN", SEQUENCE, (weights(1, 3, 4), weights(1, 3, 3), weights(1, 6)), {"hidden_size": 3}),
+    "rnn, backwards": (
+        "RNN",
+        SEQUENCE,
+        (weights(1, 3, 4), weights(1, 3, 3), None, LENGTHS, weights(1, 2, 3)),
+        {"hidden_size": 3, "direction": "reverse", "activations": ["LeakyRelu"], "activation_alpha": [0.2]},
+    ),
+    "gru": ("GRU", SEQUENCE, (weights(1, 9, 4), weights(1, 9, 3), weights(1, 18)), {"hidden_size": 3}),
+    "gru, both ways": (
+        "GRU",
+        SEQUENCE,
+        (weights(2, 9, 4), weights(2, 9, 3), weights(2, 18), LENGTHS),
+        {"hidden_size": 3, "direction": "bidirectional", "linear_before_reset": 1},
+    ),
+    "lstm": ("LSTM", SEQUENCE, (weights(1, 12, 4), weights(1, 12, 3), weights(1, 24)), {"hidden_size": 3}),
+    "lstm, with all inputs": (
+        "LSTM",
+        SEQUENCE,
+        (
+            weights(2, 12, 4),
+            weights(2, 12, 3),
+            weights(2, 24),
+            LENGTHS,
+            weights(2, 2, 3),
+            weights(2, 2, 3),
+            weights(2, 9),
+        ),
+        {"hidden_size": 3, "direction": "bidirectional"},
+    ),
+    "lstm, coupled and clipped": (
+        "LSTM",
+        SEQUENCE,
+        (weights(1, 12, 4), weights(1, 12, 3)),
+        {"hidden_size": 3, "input_forget": 1, "clip": 0.4},
+    ),
+    "lstm, other activations": (
+        "LSTM",
+        SEQUENCE,
+        (weights(1, 12, 4), weights(1, 12, 3)),
+        {
+            "hidden_size": 3,
+            "activations": ["HardSigmoid", "ScaledTanh", "Softsign"],
+            "activation_alpha": [0.3, 0.8],
+            "activation_beta": [0.4, 0.9],
+        },
+    ),
 }
 """What a case is -> operator, input shape, constant inputs, attributes. All are differentiable."""
 
@@ -282,7 +481,8 @@ def test_operator_agrees_with_onnx_runtime_and_finite_differences(case: str, tmp
 
 
 def _any_size(operator: str) -> bool:
-    return operator not in ("ConvTranspose", "Reshape", "PRelu", "Concat", "Resize", "Sum", "Mean", "Einsum", "Gather")
+    fixed = ("ConvTranspose", "Reshape", "PRelu", "Concat", "Resize", "Sum", "Mean", "Einsum", "Gather")
+    return operator not in (*fixed, "GridSample", "RoiAlign", "MaxRoiPool")
 
 
 POSITIVE = {
@@ -401,6 +601,92 @@ def test_max_pool_gives_indices_into_the_whole_input(tmp_path: Path) -> None:
     node = helper.make_node("MaxPool", ["input"], ["largest", "places"], kernel_shape=[2, 2], strides=[2, 2])
     path = save_graph(tmp_path, [node], {}, outputs=["largest", "places"])
     agree(path, weights(*PICTURE))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"pads": [0, 1, 2, 0]},
+        {"storage_order": 1},
+        {"auto_pad": "SAME_LOWER", "storage_order": 1},
+        {"pads": [1, 1, 2, 1]},
+    ],
+    ids=str,
+)
+def test_indices_of_a_padded_max_pool_agree_with_onnx_runtime(attributes: dict[str, Any], tmp_path: Path) -> None:
+    geometry = {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1}
+    node = helper.make_node("MaxPool", ["input"], ["largest", "places"], **geometry, **attributes)
+    agree(save_graph(tmp_path, [node], {}, outputs=["largest", "places"]), weights(*PICTURE))
+
+
+def test_max_unpool_undoes_max_pool(tmp_path: Path) -> None:
+    geometry = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    nodes = [
+        helper.make_node("MaxPool", ["input"], ["largest", "places"], **geometry),
+        helper.make_node("MaxUnpool", ["largest", "places"], ["output"], **geometry),
+    ]
+    path = save_graph(tmp_path, nodes, {}, outputs=["output"])
+    assert differentiable(agree(path, weights(2, 3, 4, 6)), weights(1, 2, 4, 4))
+
+
+def test_last_states_of_a_recurrent_network_agree_with_onnx_runtime(tmp_path: Path) -> None:
+    constants = {"weight": weights(2, 12, 4), "recurrence": weights(2, 12, 3), "lengths": LENGTHS}
+    nodes = [
+        helper.make_node("Squeeze", ["input", "axis"], ["sequence"]),
+        helper.make_node(
+            "LSTM",
+            ["sequence", "weight", "recurrence", "", "lengths"],
+            ["", "state", "cell"],
+            direction="bidirectional",
+            hidden_size=3,
+        ),
+    ]
+    path = save_graph(tmp_path, nodes, {**constants, "axis": integers(0)}, outputs=["state", "cell"])
+    assert differentiable(agree(path, weights(1, *SEQUENCE)), weights(1, *SEQUENCE))
+
+
+def test_moments_of_a_batch_that_are_computed_have_gradients(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),
+        helper.make_node("BatchNormalization", ["input", "weight", "bias", "mean", "variance"], ["output"]),
+    ]
+    constants = {"axes": integers(0, 2, 3), "weight": CHANNELS[0], "bias": CHANNELS[1], "variance": CHANNELS[2]}
+    path = save_graph(tmp_path, nodes, constants, outputs=["output"])
+    assert differentiable(agree(path, weights(*PICTURE)), weights(*PICTURE))
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "constants", "attributes", "function"),
+    [
+        ("Resize", PICTURE, (None, np.float32([1, 1, 2, 2])), {"mode": "linear"}, "interpolate"),
+        ("Resize", PICTURE, (None, np.float32([1, 1, 2, 3])), {}, "interpolate"),
+        ("Resize", PICTURE, (None, np.float32([1, 1, 0.5, 1.5])), {"mode": "cubic"}, "interpolate"),
+        ("InstanceNormalization", PICTURE, CHANNELS[:2], {}, "instance_norm"),
+        ("LRN", PICTURE, (), {"size": 5}, "local_response_norm"),
+        ("LayerNormalization", (2, 3, 8), (weights(8),), {}, "layer_norm"),
+        ("GridSample", PICTURE, (GRID,), {}, "grid_sample"),
+    ],
+    ids=str,
+)
+def test_frequent_operators_are_those_of_torch(
+    operator: str,
+    shape: tuple[int, ...],
+    constants: tuple[np.ndarray | None, ...],
+    attributes: dict[str, Any],
+    function: str,
+    tmp_path: Path,
+) -> None:
+    path = write_model(tmp_path / "model.onnx", operator, shape, constants, **attributes)
+    calls = [node for node in import_onnx(path, name="fast").module.graph.nodes if node.op == "call_function"]
+    assert [call.target.__name__ for call in calls] == [function]
+
+
+def test_attention_is_that_of_torch(tmp_path: Path) -> None:
+    path = write_model(
+        tmp_path / "model.onnx", "Attention", (2, 3, 4, 8), (weights(2, 3, 5, 8), weights(2, 3, 5, 8)), opset=23
+    )
+    calls = [node for node in import_onnx(path, name="fast").module.graph.nodes if node.op == "call_function"]
+    assert [call.target for call in calls] == [torch.nn.functional.scaled_dot_product_attention]
 
 
 def test_where_chooses_by_a_computed_condition(tmp_path: Path) -> None:

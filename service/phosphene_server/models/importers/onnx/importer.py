@@ -1,17 +1,18 @@
 """Imports an ONNX file: read, check, translate."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, defs
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
+from phosphene_server.models.importers.onnx.functions import STANDARD_DOMAINS, Expansion, nodes_of
 from phosphene_server.models.importers.onnx.operators import OPERATORS
 from phosphene_server.models.importers.onnx.reading import read_model
-from phosphene_server.models.importers.onnx.skeleton import check, infer_types
-from phosphene_server.models.importers.onnx.translation import Translation
+from phosphene_server.models.importers.onnx.skeleton import check, infer_types, skeleton_of, value_types
+from phosphene_server.models.importers.onnx.translation import translate
 
-STANDARD_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET = 7
 """The first operator set that broadcasts as numpy does (2017)."""
 
@@ -34,18 +35,27 @@ def import_onnx(path: Path, *, name: str) -> ModelGraph:
         UnsupportedModel: operators are missing; the error lists all of them with their nodes.
     """
     proto = read_model(path, model=name)
-    _refuse_missing_operators(proto, name)
-    skeleton = check(proto, name=name)
+    opset = _opset(proto, name)
+    expansion = Expansion(proto, opset=opset, name=name, has_handler=_has_handler)
+    _refuse_missing_operators(proto, name, lambda node: _has_handler(node) or expansion.has_body(node))
+    skeleton = skeleton_of(proto)
+    check(skeleton, name=name)
     types = infer_types(skeleton)
-    return Translation(proto, types, opset=_opset(proto, name), name=name).run()
+    while expansion.expand(types):
+        types = infer_types(skeleton_of(proto))
+    _refuse_missing_operators(proto, name, _has_handler)
+    return translate(proto, value_types(types), opset=opset, name=name)
 
 
-def _refuse_missing_operators(proto: ModelProto, name: str) -> None:
+def _has_handler(node: NodeProto) -> bool:
+    return node.domain in STANDARD_DOMAINS and node.op_type in OPERATORS
+
+
+def _refuse_missing_operators(proto: ModelProto, name: str, is_known: Callable[[NodeProto], bool]) -> None:
     missing: dict[str, list[str]] = {}
-    for node in proto.graph.node:
-        standard = node.domain in STANDARD_DOMAINS
-        if not standard or node.op_type not in OPERATORS:
-            operator = node.op_type if standard else f"{node.domain}::{node.op_type}"
+    for node in nodes_of(proto.graph.node):
+        if not is_known(node):
+            operator = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
             missing.setdefault(operator, []).append(node.name or (node.output[0] if node.output else "unnamed"))
     if missing:
         rows = tuple((operator, tuple(nodes)) for operator, nodes in sorted(missing.items()))
@@ -53,9 +63,21 @@ def _refuse_missing_operators(proto: ModelProto, name: str) -> None:
 
 
 def _opset(proto: ModelProto, name: str) -> int:
+    """Return the operator set of a model; an older one counts as the oldest where no operator changed in between."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS]
-    if not versions:
+    standard = [node for node in nodes_of(proto.graph.node) if node.domain in STANDARD_DOMAINS]
+    if not versions and standard:
         raise DamagedModel(name, "it does not say which operator set it uses")
-    if versions[0] < OLDEST_OPSET:
-        raise UnsupportedModel(name, f"its operator set {versions[0]} is older than {OLDEST_OPSET}")
-    return versions[0]
+    version = versions[0] if versions else defs.onnx_opset_version()
+    if version >= OLDEST_OPSET:
+        return version
+    changed = sorted({node.op_type for node in standard if not _unchanged_since(node.op_type, version)})
+    if changed:
+        detail = f"its operator set {version} is older than {OLDEST_OPSET} and has another {', '.join(changed)}"
+        raise UnsupportedModel(name, detail)
+    return OLDEST_OPSET
+
+
+def _unchanged_since(operator: str, version: int) -> bool:
+    known = defs.has(operator, OLDEST_OPSET)
+    return known and defs.get_schema(operator, OLDEST_OPSET).since_version <= version

@@ -6,10 +6,11 @@ An exporter keeps the module in which an operation was called, in one of two for
     TorchScript based    node name /layer1/layer1.0/conv1/Conv
 
 The output of a module is the last of its activations that is used outside of it. A module with a single operation is a
-row of that operation's kind; one with several is a row of kind `module` (or of the kind of the one operation among them
-that has filters); operations outside of such leaves have rows of their own, `layer1.0.add`. A module that is called
-again is `relu@1`, as torch.export has it; the TorchScript exporter writes `relu_1` itself, which cannot be told from a
-name that the author chose.
+row of that operation's kind; one with several is a row of kind `module`, or of the kind of the one operation among them
+that has filters (a product and the addition of a bias are a linear layer). Other operations have rows of their own,
+`layer1.0.add`, unless the module that they are in ends with them. A module that is called again is `relu@1`, as
+torch.export has it; the TorchScript exporter writes `relu_1` itself, which cannot be told from a name that the author
+chose.
 
 Both exporters fold batch normalization into the convolution before it. The first calls the result `bn1`, which is what
 its value is. The second calls it `conv1` although it is normalized: the name of the normalization is not in the file.
@@ -17,8 +18,8 @@ its value is. The second calls it `conv1` although it is normalized: the name of
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
 from torch import fx
@@ -45,6 +46,8 @@ class Activation:
     filters: FilterGeometry | None = None
     sources: tuple[str, ...] = field(default=(), compare=False)
     """The names of the values that it was computed from."""
+    hidden: bool = False
+    """Whether it is inside of an operator: no layer, but what it was computed from is used by its operator."""
 
 
 def place_of(node: NodeProto, output: str, *, producer: str, weight: str | None) -> tuple[tuple[str, ...], str]:
@@ -102,15 +105,19 @@ def name_layers(builder: GraphBuilder, activations: Sequence[Activation], output
         outputs: The names of the graph's outputs in the file.
     """
     calls = _module_calls(activations)
+    visible = [activation for activation in activations if not activation.hidden]
     members: dict[str, list[Activation]] = {}
     inner: set[str] = set()
-    for activation in activations:
+    for activation in visible:
         for call in calls[activation.tensor]:
             members.setdefault(call, []).append(activation)
         inner.update(calls[activation.tensor][:-1])
     ends = _module_outputs(activations, calls, members, set(outputs))
     leaves = {call for call in members if call not in inner}
-    _name_operations(builder, activations, calls, {ends[call].tensor for call in leaves}, set(members))
+    modules = {ends[call].tensor for call in leaves}
+    modules |= {ends[call].tensor for call in inner if call == calls[ends[call].tensor][-1]}
+    modules |= {members[call][0].tensor for call in leaves if _biased(builder, members[call]) is not None}
+    _name_operations(builder, visible, calls, modules, set(members))
     for call in sorted(members, key=lambda name: (name in inner, -name.count("."))):
         if call in leaves:
             _name_leaf(builder, call, members[call], ends[call])
@@ -162,10 +169,10 @@ def _name_operations(
     builder: GraphBuilder,
     activations: Sequence[Activation],
     calls: Mapping[str, tuple[str, ...]],
-    leaf_ends: set[str],
+    modules: set[str],
     taken: set[str],
 ) -> None:
-    """Add rows for operations that no leaf module stands for.
+    """Add rows for operations that no module stands for.
 
     Of several that came from one call in the author's code (`linear` is a product and an addition) the last has its
     name, the others those of their tensors.
@@ -173,11 +180,11 @@ def _name_operations(
     last = {(calls[activation.tensor], activation.name): activation.tensor for activation in activations}
     taken = set(taken)
     for activation in activations:
-        if activation.tensor in leaf_ends:
+        if activation.tensor in modules:
             continue
         scope = calls[activation.tensor]
         own = activation.name if last[scope, activation.name] == activation.tensor else activation.tensor
-        name = _unused(f"{scope[-1]}.{own}" if scope else own, taken)
+        name = unused_name(f"{scope[-1]}.{own}" if scope else own, taken)
         taken.add(name)
         builder.layer(
             name, activation.kind, activation.node, parameters=activation.parameters, filters=activation.filters
@@ -191,12 +198,26 @@ def _name_leaf(builder: GraphBuilder, name: str, members: Sequence[Activation], 
     if len(members) == 1:
         builder.layer(name, end.kind, end.node, parameters=end.parameters, filters=end.filters)
     elif len(having) == 1:
-        builder.layer(name, having[0].kind, end.node, parameters=parameters, filters=having[0].filters)
+        filters = _biased(builder, members) or having[0].filters
+        builder.layer(name, having[0].kind, end.node, parameters=parameters, filters=filters)
     else:
         builder.layer(name, "module", end.node, parameters=parameters)
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def _biased(builder: GraphBuilder, members: Sequence[Activation]) -> FilterGeometry | None:
+    """Return the filters of a linear module that the exporter wrote as a product and the addition of its bias."""
+    if len(members) != 2:
+        return None
+    product, addition = members
+    if product.filters is None or product.kind != "linear" or product.filters.bias is not None:
+        return None
+    if addition.kind != "addition" or product.tensor not in addition.sources or len(addition.parameters) != 1:
+        return None
+    weight, bias = (builder.root.get_buffer(target) for target in (product.filters.weight, addition.parameters[0]))
+    return replace(product.filters, bias=addition.parameters[0]) if bias.shape == weight.shape[:1] else None
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
     """Return the name, or the first of name@1, name@2, ... that is free."""
     candidate, count = name, 0
     while candidate in taken:

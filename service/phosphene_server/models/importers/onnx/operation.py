@@ -1,25 +1,41 @@
 """One ONNX node on its way into the graph: what a handler reads, and how it emits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from onnx import AttributeProto, NodeProto, TensorProto, helper
-from torch import Tensor, fx
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
+from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from phosphene_server.errors import UnsupportedModel
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import FilterGeometry
 from phosphene_server.models.importers.onnx.skeleton import ValueType
-from phosphene_server.models.importers.onnx.tensors import FLOATING, read_tensor
-from phosphene_server.models.importers.onnx.values import Sizes, Value, sizes_tensor
-
-MAXIMUM_CONSTANT = 2**28
-"""Elements of a constant that a few numbers in the file ask for; a gigabyte in float32."""
+from phosphene_server.models.importers.onnx.tensors import ELEMENT_TYPES, FLOATING, read_tensor
+from phosphene_server.models.importers.onnx.values import (
+    MAXIMUM_CONSTANT,
+    Items,
+    Nothing,
+    Sizes,
+    Value,
+    sizes_tensor,
+)
 
 Numbers = list[Any] | fx.Node
 """Numbers of a shape-like input, each known or an fx node; one fx node where even how many is unknown."""
+
+
+class KnownAtRunTime(Exception):
+    """A handler needs something that only an evaluation knows; its node is then translated at evaluation (late.py)."""
+
+    def __init__(self, detail: str, index: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        """What is not known, as a phrase: `axes that are computed at run time`."""
+        self.index = index
+        """The input whose values are needed; None where its rank or shape is enough."""
 
 
 class Constants:
@@ -48,7 +64,7 @@ class Constants:
         self.name(tensor, name)
         if id(tensor) not in self._placed:
             value = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
-            self._placed[id(tensor)] = self.builder.tensor(self._unused(self._names[id(tensor)]), value)
+            self._placed[id(tensor)] = self.builder.tensor(self.unused(self._names[id(tensor)]), value)
         return self._placed[id(tensor)]
 
     def reference(self) -> fx.Node:
@@ -57,7 +73,7 @@ class Constants:
             self._reference = torch.zeros(())
         return self.place(self._reference, "floating_point_reference")
 
-    def _unused(self, name: str) -> str:
+    def unused(self, name: str) -> str:
         """Return a name whose place in the tree of modules is free.
 
         Different names of the file can spell the same place (`a/b` and `a_b`), and `a` cannot be a tensor where `a.b`
@@ -76,6 +92,28 @@ class Constants:
             candidate = f"{name.replace('.', '_')}_{count}"
 
 
+@dataclass(frozen=True)
+class Body:
+    """A subgraph as a module of its own."""
+
+    module: fx.GraphModule
+    """Takes the subgraph's own inputs and then the captured values; gives the tuple of its outputs."""
+    captures: tuple[fx.Node, ...]
+    """The values of the graphs around it that it reads."""
+    outputs: tuple[ValueType | None, ...]
+    """What is known of its outputs."""
+
+
+class Scope(Protocol):
+    """Where a node stands, for operators that have subgraphs."""
+
+    def inlined(self, graph: GraphProto) -> tuple[Value, ...]:
+        """Translate a subgraph without inputs in place and return its outputs."""
+
+    def body(self, graph: GraphProto) -> Body:
+        """Translate a subgraph into a module of its own."""
+
+
 class Operation:
     """One ONNX node: its inputs and attributes, and what its handler says of the layer."""
 
@@ -90,6 +128,7 @@ class Operation:
         model: str,
         constants: Constants,
         batch: int | None = None,
+        scope: Scope | None = None,
     ) -> None:
         self.node = node
         self.inputs = tuple(inputs)
@@ -100,9 +139,12 @@ class Operation:
         self.opset = opset
         self.batch = batch
         """The batch size that the file fixes, None where it leaves it open."""
-        self._types = tuple(types)
+        self.types = tuple(types)
+        """What is known of the inputs."""
         self._attributes: Mapping[str, AttributeProto] = {attribute.name: attribute for attribute in node.attribute}
-        self._model = model
+        self.model = model
+        """The name of the model, for errors."""
+        self._scope = scope
         self._constants = constants
         self._temporaries = 0
 
@@ -135,14 +177,34 @@ class Operation:
         return value
 
     def optional(self, index: int) -> Tensor | fx.Node | None:
-        """Return an input as a tensor, or None where it is left out."""
+        """Return an input as a tensor, or None where it is left out.
+
+        Raises:
+            ValueError: it is a sequence or an empty optional.
+        """
         value = self.input(index)
+        if isinstance(value, Items | Nothing):
+            raise ValueError(f"input {index} is no tensor")
         return self.materialized(value) if isinstance(value, Sizes) else value
 
     def constant(self, index: int) -> Tensor | None:
         """Return an input that is known at import, else None."""
         value = self.input(index)
         return value if isinstance(value, Tensor) else None
+
+    def known(self, index: int) -> Tensor:
+        """Return an input that the handler needs as a constant.
+
+        Raises:
+            ValueError: the input is left out.
+            KnownAtRunTime: it is computed at run time; the handler will be called again then, and must not catch this.
+        """
+        value = self.input(index)
+        if value is None:
+            raise ValueError(f"input {index} is missing")
+        if not isinstance(value, Tensor):
+            raise KnownAtRunTime(f"an input {index} that is computed at run time", index)
+        return value
 
     def operand(self, index: int) -> Any:
         """Return an input as a tensor, a known or computed single number as a Python number."""
@@ -165,20 +227,22 @@ class Operation:
             return node
         return None
 
-    def known_numbers(self, index: int, attribute: str) -> list[Any] | None:
-        """Return numbers that older operator sets have as an attribute and newer ones as an input.
+    def known_numbers(self, index: int, attribute: str = "") -> list[Any] | None:
+        """Return a shape-like input as numbers that are all known; None where it is left out.
+
+        Args:
+            index: The input.
+            attribute: The attribute that older operator sets have instead; it wins where a node has it.
 
         Raises:
-            UnsupportedModel: they are computed at run time.
+            KnownAtRunTime: they are computed at run time; the handler will be called again then.
         """
         if attribute in self._attributes:
-            return list(self.attribute(attribute))
+            given = self.attribute(attribute)
+            return list(given) if isinstance(given, list) else [given]
         if self.input(index) is None:
             return None
-        tensor = self.constant(index)
-        if tensor is None:
-            raise self.unsupported(f"{attribute} that are computed at run time")
-        return list(tensor.flatten().tolist())
+        return list(self.known(index).flatten().tolist())
 
     def rank(self, index: int) -> int | None:
         """Return the number of axes of an input, None if it is unknown."""
@@ -187,12 +251,36 @@ class Operation:
             return value.ndim
         if isinstance(value, Sizes):
             return value.elements.ndim
-        known = self._types[index]
+        known = self.types[index]
         return None if known is None or known.shape is None else len(known.shape)
+
+    def known_rank(self, index: int) -> int:
+        """Return the number of axes of an input.
+
+        Raises:
+            KnownAtRunTime: it follows from the inputs at run time; the handler will be called again then.
+        """
+        rank = self.rank(index)
+        if rank is None:
+            raise KnownAtRunTime(f"an input {index} whose number of axes is unknown")
+        return rank
+
+    def known_shape(self, index: int) -> tuple[int, ...]:
+        """Return the shape of a trained tensor, which is the same at every evaluation even if it is an input.
+
+        Raises:
+            KnownAtRunTime: the file does not say it; the handler will be called again at run time.
+        """
+        value = self.input(index)
+        shape = value.shape if isinstance(value, Tensor) else self.declared_shape(index)
+        known = tuple(length for length in shape or () if length is not None)
+        if shape is None or len(known) < len(shape):
+            raise KnownAtRunTime(f"an input {index} whose shape is unknown")
+        return known
 
     def declared_shape(self, index: int) -> tuple[int | None, ...] | None:
         """Return the shape of an input at the sizes that the file declares; None if it is unknown."""
-        known = self._types[index]
+        known = self.types[index]
         return None if known is None else known.shape
 
     def is_floating(self, index: int) -> bool:
@@ -200,12 +288,40 @@ class Operation:
         value = self.input(index)
         if isinstance(value, Tensor | Sizes):
             return value.dtype.is_floating_point
-        known = self._types[index]
+        known = self.types[index]
         return known is None or known.element_type == TensorProto.UNDEFINED or known.element_type in FLOATING
+
+    def element_type(self, index: int) -> int:
+        """Return the ONNX element type of an input, TensorProto.UNDEFINED if it is unknown."""
+        known = self.types[index] if index < len(self.types) else None
+        if known is not None and known.element_type != TensorProto.UNDEFINED:
+            return known.element_type
+        value = self.input(index)
+        return ELEMENT_TYPES[value.dtype] if isinstance(value, Tensor | Sizes) else TensorProto.UNDEFINED
 
     def wants(self, output: int) -> bool:
         """Return whether an optional output is asked for."""
         return output < len(self.node.output) and bool(self.node.output[output])
+
+    @property
+    def scope(self) -> Scope:
+        """Where the node stands: what translates its subgraphs."""
+        if self._scope is None:
+            raise self.unsupported("subgraphs in this place")
+        return self._scope
+
+    def alone(self) -> "Operation":
+        """Return the node without its inputs and its graph, for `with_inputs`."""
+        return self.with_inputs((), (), Constants(GraphBuilder()))
+
+    def with_inputs(
+        self, inputs: Sequence[Value | None], types: Sequence[ValueType | None], constants: Constants | None = None
+    ) -> "Operation":
+        """Return the same node with other inputs, on its way into the graph that `constants` is of, or the same one."""
+        constants = constants or self._constants
+        return Operation(
+            self.node, inputs, types, kind=self.kind, opset=self.opset, model=self.model, constants=constants
+        )
 
     # What goes into the graph
 
@@ -220,9 +336,21 @@ class Operation:
         map_aggregate((arguments, keywords), lambda item: found.append(item) if isinstance(item, fx.Node) else None)
         if not found:
             with torch.no_grad():
-                return function(*arguments, **keywords)
+                result = function(*arguments, **keywords)
+            if isinstance(result, Tensor):
+                self.bounded(list(result.shape))
+            return result
         arguments, keywords = map_aggregate((arguments, keywords), self._placed)
+        if isinstance(function, nn.Module):
+            return self._evaluate_module(function, *arguments)
         return self._constants.builder.call(function, *arguments, **keywords)
+
+    def _evaluate_module(self, module: nn.Module, *arguments: Any) -> fx.Node:
+        """Call a module that becomes a part of the graph, with its parameters."""
+        node = self._constants.builder.module(self._constants.unused(f"{self.node.op_type}_body"), module, *arguments)
+        tensors = (name for name, tensor in module.named_buffers() if tensor.is_floating_point() and tensor.ndim > 0)
+        self.parameters.extend(f"{node.target}.{name}" for name in tensors)
+        return node
 
     def placed(self, value: Tensor | fx.Node, name: str | None = None) -> fx.Node:
         """Return a value as a node; a constant is kept in the graph, by its own name or `name`."""
@@ -234,6 +362,22 @@ class Operation:
         node = self._constants.place(value, name or "")
         if value.is_floating_point() and value.ndim > 0 and node.target not in self.parameters:
             self.parameters.append(str(node.target))
+        return node
+
+    def argument(self, value: Value | None) -> Any:
+        """Return a value as an argument of `evaluate`: a tensor, a node, a list of such, or None."""
+        if isinstance(value, Items):
+            return [self.argument(element) for element in value.elements]
+        if isinstance(value, Nothing):
+            return None
+        return self.materialized(value) if isinstance(value, Sizes) else value
+
+    def node_of(self, value: Value) -> fx.Node:
+        """Return any value as one node."""
+        argument = self.argument(value)
+        if isinstance(argument, Tensor | fx.Node):
+            return self.placed(argument)
+        node: fx.Node = self._constants.builder.call(itself, map_aggregate(argument, self._placed))
         return node
 
     def transposed(self, tensor: Tensor) -> fx.Node:
@@ -252,10 +396,10 @@ class Operation:
         return node
 
     def bounded(self, shape: Numbers) -> Numbers:
-        """Return the shape of a tensor that is about to be made.
+        """Return the shape of a tensor that is computed at import.
 
         Raises:
-            ValueError: a constant of that shape would take gigabytes.
+            ValueError: a few such tensors would take gigabytes.
         """
         volume = 1
         for length in () if isinstance(shape, fx.Node) else shape:
@@ -268,7 +412,7 @@ class Operation:
         """Return the error that this operator is known but not used in this way."""
         name = self.node.name or self.node.output[0]
         return UnsupportedModel(
-            self._model,
+            self.model,
             "it uses operators in ways that are not supported",
             ((f"{self.node.op_type} with {detail}", (name,)),),
         )
@@ -281,7 +425,16 @@ def _plain(part: str) -> str:
     return "".join(character if character.isalnum() else "_" for character in part).lstrip("_")
 
 
+def itself(value: object) -> object:
+    """Return a list or None as it is: fx has nodes for calls alone."""
+    return value
+
+
 def _number_list(tensor: Tensor) -> list[float]:
     """Return the elements of a tensor as Python numbers; on a GPU this waits for the device."""
     numbers: list[float] = tensor.flatten().tolist()
     return numbers
+
+
+Handler = Callable[[Operation], Value | tuple[Value, ...]]
+"""Translates one node: reads the operation and returns its outputs."""

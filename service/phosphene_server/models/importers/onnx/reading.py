@@ -1,16 +1,24 @@
 """Reads an ONNX file and the data beside it, trusting neither.
 
 Protobuf parsing runs no code. What could still do harm is external data: a path in the file that leads out of the
-model's folder. Such paths (absolute, with `..`, or through a symbolic link) are refused before anything is opened.
+model's folder. Such paths (absolute, with `..`, or through a link, symbolic or hard) are refused before anything is
+opened. And functions that call one another can make a short file endless: they are counted before they are inlined.
 """
 
-from collections.abc import Iterator
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, external_data_helper, inliner
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, inliner
 
 from phosphene_server.errors import DamagedModel
+from phosphene_server.models.importers.onnx.functions import nodes_of
+
+MAXIMUM_NODES = 1_000_000
+"""Nodes that the functions of a file may make; the largest networks have some ten thousand."""
 
 
 def read_model(path: Path, *, model: str) -> ModelProto:
@@ -23,6 +31,27 @@ def read_model(path: Path, *, model: str) -> ModelProto:
     Raises:
         DamagedModel: the file is missing, is no ONNX model, or its external data is missing or outside of its folder.
     """
+    proto = _parsed(path, model)
+    for tensor in _external_tensors(proto):
+        _load_external(tensor, path.parent, model)
+    return _inlined(proto, model)
+
+
+def external_files(path: Path, *, model: str) -> tuple[Path, ...]:
+    """Return the files beside a model that hold its weights, in the order in which it names them.
+
+    Args:
+        path: The .onnx file.
+        model: The name of the model, for errors.
+
+    Raises:
+        DamagedModel: as `read_model`.
+    """
+    files = (_external_file(tensor, path.parent, model) for tensor in _external_tensors(_parsed(path, model)))
+    return tuple(dict.fromkeys(files))
+
+
+def _parsed(path: Path, model: str) -> ModelProto:
     try:
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
@@ -31,42 +60,76 @@ def read_model(path: Path, *, model: str) -> ModelProto:
         raise DamagedModel(model, f"{path.name} is not an ONNX model: {error}") from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise DamagedModel(model, f"{path.name} is not an ONNX model: it has no graph or no operator set")
-    for tensor in _tensors(proto.graph):
-        if external_data_helper.uses_external_data(tensor):
-            _load_external(tensor, path.parent, model)
-    return _inlined(proto, model)
+    return proto
+
+
+def _external_tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    tensors = itertools.chain(_tensors(proto.graph), *(_attribute_tensors(body.node) for body in proto.functions))
+    return filter(external_data_helper.uses_external_data, tensors)
 
 
 def _inlined(proto: ModelProto, model: str) -> ModelProto:
     if not proto.functions:
         return proto
+    count = _inlined_nodes(proto)
+    if count > MAXIMUM_NODES:
+        raise DamagedModel(model, f"its functions make {count:.3g} nodes when they are inlined, over {MAXIMUM_NODES}")
     try:
         return inliner.inline_local_functions(proto)
     except Exception as error:  # onnx raises whatever its C++ side threw
         raise DamagedModel(model, f"its functions cannot be inlined: {error}") from error
 
 
+def _inlined_nodes(proto: ModelProto) -> float:
+    """Return how many nodes a graph has once its functions are inlined; infinity where one calls itself."""
+    bodies = {(function.domain, function.name): function.node for function in proto.functions}
+
+    @functools.cache
+    def of(name: tuple[str, str], depth: int) -> float:
+        return math.inf if depth > len(bodies) else total(bodies[name], depth)
+
+    def total(nodes: Iterable[NodeProto], depth: int) -> float:
+        names = ((node.domain, node.op_type) for node in nodes_of(nodes))
+        return sum(of(name, depth + 1) if name in bodies else 1 for name in names)
+
+    return total(proto.graph.node, 0)
+
+
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield every tensor of a graph, those in attributes and subgraphs included."""
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for subgraph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-                yield from _tensors(subgraph)
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _attribute_tensors(graph.node)
 
 
-def _load_external(tensor: TensorProto, folder: Path, model: str) -> None:
-    """Replace a reference to external data by the data."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
+def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (*attribute.tensors, *((attribute.t,) if attribute.HasField("t") else ()))
+        single = (attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()
+        for sparse in (*attribute.sparse_tensors, *single):
+            yield from (sparse.values, sparse.indices)
+        for subgraph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
+            yield from _tensors(subgraph)
+
+
+def _external_file(tensor: TensorProto, folder: Path, model: str) -> Path:
+    """Return the file that a tensor refers to, which is there and belongs to the model."""
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     file = _inside(folder, location)
     if file is None:
         raise DamagedModel(model, f"tensor {tensor.name!r} refers to {location!r}, outside of the model's folder")
     if not file.is_file():
         raise DamagedModel(model, f"the weights of tensor {tensor.name!r} are in {location!r}, which is not there")
+    if file.stat().st_nlink > 1:
+        raise DamagedModel(model, f"the weights of tensor {tensor.name!r} are in {location!r}, which is a hard link")
+    return file
+
+
+def _load_external(tensor: TensorProto, folder: Path, model: str) -> None:
+    """Replace a reference to external data by the data."""
+    file = _external_file(tensor, folder, model)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
     try:
         offset = int(entries.get("offset", 0))
         length = int(entries["length"]) if "length" in entries else file.stat().st_size - offset
@@ -76,7 +139,7 @@ def _load_external(tensor: TensorProto, folder: Path, model: str) -> None:
             stream.seek(offset)
             data = stream.read(length)
     except (OSError, ValueError) as error:
-        raise DamagedModel(model, f"the weights of tensor {tensor.name!r} in {location!r}: {error}") from error
+        raise DamagedModel(model, f"the weights of tensor {tensor.name!r} in {file.name!r}: {error}") from error
     tensor.raw_data = data
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]

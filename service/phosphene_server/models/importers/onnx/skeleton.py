@@ -1,14 +1,19 @@
 """The model without its weights: enough for the checker and for type inference, at any size of the weights."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper, shape_inference
+from onnx import GraphProto, ModelProto, TensorProto, TypeProto, checker, helper, numpy_helper, shape_inference
 
 from phosphene_server.errors import DamagedModel
+from phosphene_server.models.importers.onnx.subgraphs import subgraphs
 
 SMALL = 1024
 """Tensors up to this many elements stay: shapes, axes and the like, which inference reads."""
+
+LARGEST_ARRAY = 2**20
+"""Elements of a computed array up to which inference may follow values: it is not interruptible, and a node of a few
+bytes can ask it for terabytes."""
 
 
 @dataclass(frozen=True)
@@ -18,52 +23,113 @@ class ValueType:
     element_type: int
     shape: tuple[int | None, ...] | None
     """Lengths as the file gives or implies them, None where unknown; None if even the rank is unknown."""
+    is_tensor: bool = True
+    """False for a sequence or an optional."""
 
 
-def check(model: ModelProto, *, name: str) -> ModelProto:
-    """Check a model against the ONNX specification and return its skeleton.
+def check(skeleton: ModelProto, *, name: str) -> None:
+    """Check the skeleton of a model against the ONNX specification.
 
     Raises:
         DamagedModel: it violates the specification: cyclic or unsorted nodes, values defined twice, wrong attributes.
     """
-    skeleton = _skeleton(model)
     try:
         checker.check_model(_with_all_types(skeleton))
     except (checker.ValidationError, ValueError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DamagedModel(name, f"it violates the ONNX specification: {first}") from error
-    return skeleton
 
 
-def infer_types(skeleton: ModelProto) -> Mapping[str, ValueType]:
-    """Return the types of all values that can be inferred.
+def infer_types(skeleton: ModelProto) -> Mapping[str, TypeProto]:
+    """Return the types of all values that can be inferred, those in subgraphs included.
 
-    Lengths are those of the shapes that the file declares; the graph must not rely on them, since it is evaluated at
-    other batch and picture sizes too. Types and ranks are reliable.
+    Two branches can use one name for different things; such a name is left out.
     """
     try:
-        inferred = shape_inference.infer_shapes(skeleton, data_prop=True)
+        follows_values = _largest_array(skeleton.graph) <= LARGEST_ARRAY
+        inferred = shape_inference.infer_shapes(skeleton, data_prop=follows_values)
     except Exception:  # onnx raises what its C++ side threw; handlers do without types then
         inferred = skeleton
-    graph = inferred.graph
-    types = {tensor.name: ValueType(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    types: dict[str, TypeProto] = {}
+    ambiguous: set[str] = set()
+    for name, inferred_type in _typed_values(inferred.graph):
+        if types.setdefault(name, inferred_type) != inferred_type:
+            ambiguous.add(name)
+    return {name: inferred_type for name, inferred_type in types.items() if name not in ambiguous}
+
+
+def _largest_array(graph: GraphProto) -> float:
+    """Return a bound on the elements of the arrays whose values inference would follow, subgraphs included.
+
+    It follows Range and Concat, which make arrays longer, and operators that do not.
+    """
+    lengths: dict[str, float] = {}
+    numbers: dict[str, float] = {}
+    largest = 0.0
+    for name, tensor in _small_constants(graph):
+        lengths[name] = _volume(tensor)
+        if lengths[name] == 1 and tensor.data_type in (TensorProto.INT32, TensorProto.INT64):
+            numbers[name] = float(numpy_helper.to_array(tensor).item())
+    for node in graph.node:
+        known = [lengths.get(name, 1.0) for name in node.input]
+        length = sum(known) if node.op_type == "Concat" else max(known, default=1.0)
+        if node.op_type == "Range" and len(node.input) == 3:
+            start, limit, step = (numbers.get(name, 1.0) for name in node.input)
+            length = abs((limit - start) / (step or 1.0))
+        lengths |= {name: length for name in node.output if name not in lengths}
+        largest = max([largest, length, *map(_largest_array, subgraphs(node))])
+    return largest
+
+
+def _small_constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
+    """Yield the initializers of a skeleton and the values of its Constant nodes."""
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield node.output[0], attribute.t
+
+
+def _typed_values(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
+    """Yield names and types of the values of a graph and its subgraphs."""
+    for tensor in graph.initializer:
+        yield tensor.name, helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+    stored = {tensor.name for tensor in graph.initializer}
     for information in (*graph.input, *graph.output, *graph.value_info):
-        if information.type.HasField("tensor_type"):
-            types[information.name] = value_type(information)
-    return types
+        if information.name not in stored and information.type.WhichOneof("value") is not None:
+            yield information.name, information.type
+    for node in graph.node:
+        for subgraph in subgraphs(node):
+            yield from _typed_values(subgraph)
 
 
-def value_type(information: ValueInfoProto) -> ValueType:
-    """Return the type of a tensor value."""
-    tensor = information.type.tensor_type
+def value_types(types: Mapping[str, TypeProto]) -> Mapping[str, ValueType]:
+    """Return what handlers need of types.
+
+    Lengths are those of the shapes that the file declares; the graph must not rely on them, since it is evaluated at
+    other batch and picture sizes too. Element types and ranks are reliable.
+    """
+    return {name: type_of(inferred) for name, inferred in types.items()}
+
+
+def type_of(value: TypeProto) -> ValueType:
+    """Return the type of a value; of a sequence or an optional the element type alone, if it holds tensors."""
+    kind = value.WhichOneof("value")
+    if kind == "sequence_type":
+        return replace(type_of(value.sequence_type.elem_type), shape=None, is_tensor=False)
+    if kind == "optional_type":
+        return replace(type_of(value.optional_type.elem_type), shape=None, is_tensor=False)
+    tensor = value.tensor_type
     if not tensor.HasField("shape"):
         return ValueType(tensor.elem_type, None)
     lengths = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
     return ValueType(tensor.elem_type, lengths)
 
 
-def _skeleton(model: ModelProto) -> ModelProto:
-    """Copy a model, with large weights turned into inputs."""
+def skeleton_of(model: ModelProto) -> ModelProto:
+    """Return a copy of a model, with large weights turned into inputs."""
     source = model.graph
     graph = GraphProto(name=source.name)
     for field in ("node", "input", "output", "value_info"):

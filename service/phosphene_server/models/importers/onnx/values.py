@@ -5,6 +5,8 @@
 - `Sizes`: a small array of numbers that follow from the shapes of activations, some of them fx nodes whose values are
   Python numbers. Exporters write `x.view(x.size(0), -1)` as Shape -> Gather -> Concat -> Reshape; as Sizes that is
   `torch.reshape(x, [size(x, 0), -1])` again: no tensors, no device, no gradient to break.
+- `Items`: a sequence whose length is known at import. One that only run time knows is an fx node that gives a list.
+- `NOTHING`: an optional value without an element, None at run time. With an element it is that element.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
+
+MAXIMUM_CONSTANT = 2**27
+"""Elements of a constant that is computed at import; half a gigabyte in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +28,20 @@ class Sizes:
     dtype: torch.dtype
 
 
-Value = Tensor | fx.Node | Sizes
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A sequence of values."""
+
+    elements: "tuple[Value, ...]"
+
+
+class Nothing:
+    """An optional value without an element."""
+
+
+NOTHING = Nothing()
+
+Value = Tensor | fx.Node | Sizes | Items | Nothing
 
 
 def sizes(elements: object, dtype: torch.dtype) -> Value:

@@ -113,6 +113,11 @@ def swish(operation: Operation) -> Value:
     return operation.call(torch.mul, operation.data(0), gate)
 
 
+def gated_swish(operation: Operation) -> Value:
+    """SwiGLU: the Swish of the first input times the second."""
+    return operation.call(torch.mul, swish(operation), operation.data(1))
+
+
 def softmax(operation: Operation) -> Value:
     """Softmax: over one axis since opset 13, before over all axes from `axis` on."""
     return _over_axes(operation, F.softmax, flattened_softmax)
@@ -121,6 +126,11 @@ def softmax(operation: Operation) -> Value:
 def log_softmax(operation: Operation) -> Value:
     """LogSoftmax."""
     return _over_axes(operation, F.log_softmax, flattened_log_softmax)
+
+
+def hardmax(operation: Operation) -> Value:
+    """Hardmax: 1 at the first maximum, 0 elsewhere."""
+    return _over_axes(operation, one_at_maximum, flattened_hardmax)
 
 
 def _over_axes(operation: Operation, function: Callable[..., Tensor], flattened: Callable[..., Tensor]) -> Value:
@@ -141,6 +151,16 @@ def flattened_softmax(tensor: Tensor, axis: int) -> Tensor:
 def flattened_log_softmax(tensor: Tensor, axis: int) -> Tensor:
     """Return the logarithm of the softmax over all axes from `axis` on, taken as one."""
     return F.log_softmax(tensor.flatten(axis), -1).reshape(tensor.shape)
+
+
+def one_at_maximum(tensor: Tensor, axis: int) -> Tensor:
+    """Return 1 at the first maximum along an axis, 0 elsewhere."""
+    return torch.zeros_like(tensor).scatter(axis, tensor.argmax(axis, keepdim=True), 1.0)
+
+
+def flattened_hardmax(tensor: Tensor, axis: int) -> Tensor:
+    """Return 1 at the first maximum over all axes from `axis` on, 0 elsewhere."""
+    return one_at_maximum(tensor.flatten(axis), -1).reshape(tensor.shape)
 
 
 def _per_channel(slope: Tensor, rank: int | None) -> bool:

@@ -3,9 +3,13 @@
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from torch import Tensor, fx
 
 from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.operators.casting import as_type, folding_reference
+from phosphene_server.models.importers.onnx.sparse import read_sparse_tensor
+from phosphene_server.models.importers.onnx.tensors import TORCH_TYPES
 from phosphene_server.models.importers.onnx.values import Sizes, Value
 
 SCALARS = {
@@ -26,7 +30,10 @@ def constant(operation: Operation) -> Value:
         numbers = operation.attribute(name)
         if numbers is not None:
             return torch.tensor(numbers, dtype=dtype)
-    raise operation.unsupported("strings or a sparse tensor")
+    sparse = operation.attribute("sparse_value")
+    if sparse is not None:
+        return read_sparse_tensor(sparse)
+    raise operation.unsupported("strings")
 
 
 def constant_of_shape(operation: Operation) -> Value:
@@ -51,7 +58,7 @@ def filled(shape: list[int], value: float, dtype: torch.dtype, reference: Tensor
 def number_range(operation: Operation) -> Value:
     """Range: from `start` up to, without, `limit`."""
     start, limit, step = (_number(operation, index) for index in range(3))
-    dtype = torch.float32 if operation.is_floating(0) else torch.int64
+    dtype = TORCH_TYPES[operation.element_type(0) or TensorProto.FLOAT]
     given = operation.input(0)
     if isinstance(given, Tensor | Sizes):
         dtype = given.dtype
@@ -77,3 +84,17 @@ def _number(operation: Operation, index: int) -> Any:
 def only(numbers: list[float]) -> float:
     """Return the one number of a list."""
     return numbers[0]
+
+
+def eye_like(operation: Operation) -> Value:
+    """EyeLike: ones on one diagonal, in the shape of a matrix."""
+    value = operation.data(0)
+    element_type = operation.attribute("dtype", operation.element_type(0)) or TensorProto.FLOAT
+    diagonal = operation.call(ones_on_diagonal, value, operation.attribute("k", 0))
+    return operation.call(as_type, diagonal, element_type, folding_reference(operation, value))
+
+
+def ones_on_diagonal(matrix: Tensor, offset: int) -> Tensor:
+    """Return where the column minus the row is `offset`, in the shape of a matrix."""
+    rows, columns = (torch.arange(length, device=matrix.device) for length in matrix.shape)
+    return columns - rows[:, None] == offset

@@ -1,16 +1,15 @@
 """Operators that act on each element: arithmetic, comparison, logic. Broadcasting is numpy's in both worlds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.tensors import TORCH_TYPES
+from phosphene_server.models.importers.onnx.operation import Handler, Operation
+from phosphene_server.models.importers.onnx.tensors import HELD_WIDER, wrapped
 from phosphene_server.models.importers.onnx.values import Sizes, Value
-
-Handler = Callable[[Operation], Value | tuple[Value, ...]]
 
 
 def unary(function: Callable[..., Tensor]) -> Handler:
@@ -27,6 +26,17 @@ def binary(function: Callable[..., Tensor]) -> Handler:
 
     def handler(operation: Operation) -> Value:
         return _apply(operation, function)
+
+    return handler
+
+
+def arithmetic(function: Callable[..., Tensor]) -> Handler:
+    """Return the handler of a function of two numbers, whose integers wrap around at the width of their type."""
+
+    def handler(operation: Operation) -> Value:
+        result = _apply(operation, function)
+        element_type = operation.element_type(0)
+        return operation.call(wrapped, result, element_type) if element_type in HELD_WIDER else result
 
     return handler
 
@@ -85,41 +95,19 @@ def where(operation: Operation) -> Value:
     return result
 
 
-def cast(operation: Operation) -> Value:
-    """Cast: between floating-point types it is the identity, since the graph has one of them."""
-    target = operation.attribute("to")
-    if target not in TORCH_TYPES:
-        raise operation.unsupported(f"the element type {target}")
-    return _cast(operation, TORCH_TYPES[target])
+def is_infinite(operation: Operation) -> Value:
+    """IsInf: of both signs, or of one."""
+    positive, negative = operation.attribute("detect_positive", 1), operation.attribute("detect_negative", 1)
+    infinities = [sign * math.inf for sign, wanted in ((1, positive), (-1, negative)) if wanted]
+    return operation.call(is_among, operation.data(0), infinities)
 
 
-def cast_like(operation: Operation) -> Value:
-    """CastLike: the type of the second input."""
-    pattern = operation.data(1)
-    if isinstance(pattern, Tensor):
-        return _cast(operation, pattern.dtype)
-    if operation.is_floating(1):
-        return _cast(operation, torch.float32)
-    return operation.call(torch.Tensor.type_as, operation.data(0), pattern)
-
-
-def _cast(operation: Operation, dtype: torch.dtype) -> Value:
-    value = operation.data(0)
-    if isinstance(value, Tensor):
-        return value.to(dtype)
-    if dtype.is_floating_point:
-        return operation.call(as_floating, value, operation.reference())
-    return operation.call(as_type, value, dtype)
-
-
-def as_floating(tensor: Tensor, reference: Tensor) -> Tensor:
-    """Return a tensor in the floating-point type of the graph; one that is floating-point stays as it is."""
-    return tensor if tensor.is_floating_point() else tensor.to(reference.dtype)
-
-
-def as_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in another type; to integers it is rounded towards zero."""
-    return tensor.to(dtype)
+def is_among(tensor: Tensor, numbers: list[float]) -> Tensor:
+    """Return where a tensor equals one of some numbers."""
+    result = torch.zeros_like(tensor, dtype=torch.bool)
+    for number in numbers:
+        result = result | (tensor == number)
+    return result
 
 
 def _apply(operation: Operation, function: Callable[..., Any]) -> Value:

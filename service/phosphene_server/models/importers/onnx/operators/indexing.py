@@ -1,6 +1,7 @@
 """Operators that pick elements: Slice, Split, Gather, Scatter, Trilu, TopK and their kin."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -119,53 +120,49 @@ def gather_tuples(tensor: Tensor, indices: Tensor, batch_axes: int) -> Tensor:
     return picked.reshape(*shared, *indices.shape[batch_axes:-1], *picked.shape[2:])
 
 
-def scatter_nd(operation: Operation) -> Value:
-    """ScatterND, replacing or adding."""
-    reduction = operation.attribute("reduction", "none")
-    if reduction not in ("none", "add"):
-        raise operation.unsupported(f"the reduction {reduction!r}")
-    return operation.call(
-        put_tuples, operation.data(0), operation.data(1), operation.data(2), accumulate=reduction == "add"
-    )
-
-
-def put_tuples(tensor: Tensor, indices: Tensor, updates: Tensor, *, accumulate: bool) -> Tensor:
-    """Return a copy of a tensor with the places that tuples of indices point at replaced or increased."""
-    return tensor.index_put(tuple(indices.long().unbind(-1)), updates, accumulate=accumulate)
-
-
 def triangle(operation: Operation) -> Value:
     """Trilu: the upper or lower triangle."""
-    diagonal = operation.numbers(1) or [0]
-    if isinstance(diagonal, fx.Node):
-        raise operation.unsupported("a diagonal that is computed at run time")
+    diagonal = operation.known_numbers(1) or [0]
     function = torch.triu if operation.attribute("upper", 1) else torch.tril
     return operation.call(function, operation.data(0), diagonal[0])
 
 
 def top_k(operation: Operation) -> tuple[Value, ...]:
     """TopK: the count is an attribute before opset 10, an input after."""
-    count = [operation.attribute("k")] if operation.opset < 10 else operation.numbers(1)
-    if not isinstance(count, list):
-        raise operation.unsupported("a count that is computed at run time")
+    count = operation.known_numbers(1, "k") or [1]
     axis, largest = operation.attribute("axis", -1), bool(operation.attribute("largest", 1))
-    pair = operation.evaluate(torch.topk, operation.data(0), count[0], axis, largest, True)
+    pair = operation.evaluate(leading, operation.data(0), int(count[0]), axis, largest=largest)
     return tuple(operation.call(operator.getitem, pair, index) for index in (0, 1))
+
+
+def leading(tensor: Tensor, count: int, axis: int, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest or smallest elements along an axis, in order, and where they are.
+
+    Of equal elements the one with the lower index comes first, which `torch.topk` does not promise.
+    """
+    values, places = torch.sort(tensor, dim=axis, descending=largest, stable=True)
+    return values.narrow(axis, 0, count), places.narrow(axis, 0, count)
 
 
 def one_hot(operation: Operation) -> Value:
     """OneHot."""
-    depth = operation.numbers(1)
-    if not isinstance(depth, list):
-        raise operation.unsupported("a depth that is computed at run time")
-    axis = operation.attribute("axis", -1)
-    return operation.call(put_one, operation.data(0), depth[0], operation.data(2), axis)
+    depth, axis = operation.numbers(1), operation.attribute("axis", -1)
+    return operation.call(put_one, operation.data(0), depth, operation.data(2), axis)
 
 
-def put_one(indices: Tensor, depth: int, values: Tensor, axis: int) -> Tensor:
-    """Return `values[1]` where an index points along a new axis of length `depth`, else `values[0]`."""
+def put_one(indices: Tensor, depths: Sequence[float], values: Tensor, axis: int) -> Tensor:
+    """Return `values[1]` where an index points along a new axis, else `values[0]`.
+
+    Args:
+        indices: Any shape. Negative ones count from the end; those outside of [-depth, depth) point nowhere.
+        depths: The one length of the new axis.
+        values: (2,).
+        axis: Where the new axis goes.
+    """
+    depth = int(depths[0])
     places = torch.arange(depth, device=indices.device)
-    hot = (indices.long() % depth).unsqueeze(-1) == places
+    wanted = indices.long()
+    hot = torch.where(wanted < 0, wanted + depth, wanted).unsqueeze(-1) == places
     return torch.where(hot, values[1], values[0]).movedim(-1, axis)
 
 
@@ -177,3 +174,60 @@ def non_zero(operation: Operation) -> Value:
 def nonzero_places(tensor: Tensor) -> Tensor:
     """Return the places of elements that are not zero, (axis, place)."""
     return tensor.nonzero().t()
+
+
+def compress(operation: Operation) -> Value:
+    """Compress: the slices along an axis, or the elements, for which a condition holds."""
+    return operation.call(chosen_slices, operation.data(0), operation.data(1), operation.attribute("axis"))
+
+
+def chosen_slices(tensor: Tensor, condition: Tensor, axis: int | None) -> Tensor:
+    """Return the slices for which a condition holds; without an axis the elements of the flattened tensor."""
+    places = condition.nonzero().flatten()
+    return tensor.flatten()[places] if axis is None else tensor.index_select(axis, places)
+
+
+def reverse_sequence(operation: Operation) -> Value:
+    """ReverseSequence: the first elements of each sequence of a batch, backwards."""
+    batch_first = operation.attribute("batch_axis", 1) == 0
+    return operation.call(reverse_beginnings, operation.data(0), operation.data(1), batch_first=batch_first)
+
+
+def reverse_beginnings(tensor: Tensor, lengths: Tensor, *, batch_first: bool) -> Tensor:
+    """Reverse the first steps of each sequence.
+
+    Args:
+        tensor: (time, batch, ...).
+        lengths: (batch,): how many steps.
+        batch_first: Whether the tensor is (batch, time, ...) instead.
+    """
+    sequences = tensor if batch_first else tensor.transpose(0, 1)
+    steps = torch.arange(sequences.shape[1], device=tensor.device)
+    counts = lengths.long()[:, None]
+    places = torch.where(steps < counts, counts - 1 - steps, steps)  # (batch, time)
+    batch = torch.arange(sequences.shape[0], device=tensor.device)[:, None]
+    reversed_sequences = sequences[batch, places]
+    return reversed_sequences if batch_first else reversed_sequences.transpose(0, 1)
+
+
+def unique(operation: Operation) -> tuple[Value, ...]:
+    """Unique: different elements or slices, their first places, the inverse, and how many there are of each."""
+    in_order = bool(operation.attribute("sorted", 1))
+    results = operation.evaluate(different, operation.data(0), operation.attribute("axis"), in_order=in_order)
+    return tuple(operation.call(operator.getitem, results, index) for index in range(4))
+
+
+def different(tensor: Tensor, axis: int | None, *, in_order: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the different slices along an axis (None: elements), ascending if `in_order`, else as they come.
+
+    Returns:
+        The slices, the place of the first of each, for every slice its place among the results, and the counts.
+    """
+    source, along = (tensor.flatten(), 0) if axis is None else (tensor, axis)
+    _, inverse, counts = torch.unique(source.detach(), sorted=True, return_inverse=True, return_counts=True, dim=along)
+    places = torch.arange(len(inverse), device=tensor.device)
+    first = torch.full_like(counts, len(inverse)).scatter_reduce(0, inverse, places, "amin")
+    if not in_order:
+        order = first.argsort()
+        first, counts, inverse = first[order], counts[order], order.argsort()[inverse]
+    return source.index_select(along, first), first, inverse, counts

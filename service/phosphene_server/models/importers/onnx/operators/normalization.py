@@ -10,14 +10,38 @@ from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.values import Value
 
 
-def batch_normalization(operation: Operation) -> Value:
-    """BatchNormalization with the statistics of the file; the mode that takes those of the batch is for training."""
-    if operation.attribute("training_mode", 0) or operation.wants(1):
-        raise operation.unsupported("training mode")
+def batch_normalization(operation: Operation) -> Value | tuple[Value, ...]:
+    """BatchNormalization with the statistics of the file, or with those of the batch in its training mode."""
+    if not operation.attribute("spatial", 1):
+        raise operation.unsupported("statistics for each element")
     value, weight, bias, mean, variance = (operation.data(index) for index in range(5))
     epsilon = operation.attribute("epsilon", 1e-5)
+    if operation.attribute("training_mode", 0):
+        momentum = operation.attribute("momentum", 0.9)
+        result = operation.call(F.batch_norm, value, None, None, weight, bias, training=True, eps=epsilon)
+        moments = operation.evaluate(followed_moments, value, mean, variance, momentum)
+        return result, *(operation.call(item, moments, index) for index in (0, 1))
+    if operation.wants(1):
+        raise operation.unsupported("training mode in the form of operator sets before 14")
+    if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
+        return operation.call(normalize_by, value, mean, variance, weight, bias, epsilon)
     # F.batch_norm takes the running statistics before weight and bias; the flag keeps it from changing them.
     return operation.call(F.batch_norm, value, mean, variance, weight, bias, training=False, momentum=0.0, eps=epsilon)
+
+
+def normalize_by(
+    tensor: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+) -> Tensor:
+    """Normalize channels of (batch, channel, spatial...) by computed moments; for `F.batch_norm` they are constants."""
+    shape = (-1, *[1] * (tensor.ndim - 2))
+    scale = weight * torch.rsqrt(variance + epsilon)
+    return tensor * scale.reshape(shape) + (bias - mean * scale).reshape(shape)
+
+
+def followed_moments(tensor: Tensor, mean: Tensor, variance: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    """Return the running mean and variance after a batch (batch, channel, spatial...); `momentum` is the share kept."""
+    own_variance, own_mean = torch.var_mean(tensor.transpose(0, 1).flatten(1), 1, correction=0)
+    return momentum * mean + (1 - momentum) * own_mean, momentum * variance + (1 - momentum) * own_variance
 
 
 def layer_normalization(operation: Operation) -> Value | tuple[Value, ...]:
@@ -55,27 +79,34 @@ def scaled_layer(tensor: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, 
 def instance_normalization(operation: Operation) -> Value:
     """InstanceNormalization: every channel of every picture by its own statistics."""
     value, weight, bias = (operation.data(index) for index in range(3))
-    return operation.call(normalize_instances, value, weight, bias, operation.attribute("epsilon", 1e-5))
-
-
-def normalize_instances(tensor: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """Normalize each plane of (batch, channel, spatial...); unlike torch's, also a plane of one element."""
-    shape = (1, -1, *[1] * (tensor.ndim - 2))
-    mean, inverse = layer_moments(tensor, 2, epsilon)
-    return (tensor - mean) * inverse * weight.reshape(shape) + bias.reshape(shape)
+    epsilon = operation.attribute("epsilon", 1e-5)
+    # F.instance_norm is this after a check that refuses planes of one element, which ONNX allows.
+    return operation.call(torch.instance_norm, value, weight, bias, None, None, True, 0.0, epsilon, False)
 
 
 def group_normalization(operation: Operation) -> Value:
-    """GroupNormalization of opset 21; the checker refuses the withdrawn one of opset 18."""
+    """GroupNormalization, which scales each channel since opset 21, before each group."""
     value, weight, bias = (operation.data(index) for index in range(3))
     groups, epsilon = operation.attribute("num_groups"), operation.attribute("epsilon", 1e-5)
+    if operation.opset < 21:
+        return operation.call(normalize_groups, value, groups, weight, bias, epsilon)
     return operation.call(F.group_norm, value, groups, weight, bias, epsilon)
+
+
+def normalize_groups(tensor: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalize groups of channels, each with a weight and a bias of its own."""
+    channels = tensor.shape[1] // groups
+    return F.group_norm(tensor, groups, weight.repeat_interleave(channels), bias.repeat_interleave(channels), epsilon)
 
 
 def rms_normalization(operation: Operation) -> Value:
     """RMSNormalization over all axes from `axis` on."""
     axis, epsilon = operation.attribute("axis", -1), operation.attribute("epsilon", 1e-5)
-    return operation.call(divide_by_root_mean_square, operation.data(0), operation.data(1), axis, epsilon)
+    value, weight, rank = operation.data(0), operation.data(1), operation.rank(0)
+    axes = -axis if axis < 0 else None if rank is None else rank - axis
+    if isinstance(weight, Tensor) and weight.ndim == axes:
+        return operation.call(F.rms_norm, value, tuple(weight.shape), weight, epsilon)
+    return operation.call(divide_by_root_mean_square, value, weight, axis, epsilon)
 
 
 def divide_by_root_mean_square(tensor: Tensor, weight: Tensor, axis: int, epsilon: float) -> Tensor:
@@ -88,6 +119,8 @@ def local_response_normalization(operation: Operation) -> Value:
     """LRN (Krizhevsky et al. 2012): each value by the squares of its neighbours in other channels."""
     size, bias = operation.attribute("size"), operation.attribute("bias", 1.0)
     alpha, beta = operation.attribute("alpha", 1e-4), operation.attribute("beta", 0.75)
+    if size % 2:
+        return operation.call(F.local_response_norm, operation.data(0), size, alpha, beta, bias)
     return operation.call(divide_by_neighbours, operation.data(0), size, alpha, beta, bias)
 
 

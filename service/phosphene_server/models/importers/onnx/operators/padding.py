@@ -9,6 +9,9 @@ from torch import Tensor
 from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.values import Value
 
+PICTURE_MODES = {"reflect": "reflect", "edge": "replicate"}
+"""What Pad calls a mode -> what `F.pad` calls it."""
+
 
 def padding_list(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Return padding in the order of `F.pad`: the last axis first, before and after side by side."""
@@ -89,12 +92,25 @@ def pad_axes(tensor: Tensor, amounts: Sequence[int], axes: Sequence[int] | None,
         before[axis], after[axis] = int(amounts[position]), int(amounts[position + len(chosen)])
     if mode == "constant":
         return F.pad(tensor, padding_list(before, after), value=fill)
+    if mode in PICTURE_MODES and _is_of_pictures(tensor, before, after, mode):
+        return F.pad(tensor, padding_list(before[2:], after[2:]), PICTURE_MODES[mode])
     for axis in range(tensor.ndim):
         if before[axis] or after[axis]:
             length = tensor.shape[axis]
             places = torch.arange(-before[axis], length + after[axis], device=tensor.device)
             tensor = tensor.index_select(axis, _folded(places, length, mode))
     return tensor
+
+
+def _is_of_pictures(tensor: Tensor, before: Sequence[int], after: Sequence[int], mode: str) -> bool:
+    """Whether `F.pad` does this: it pads the spatial axes of pictures alone, and reflects them once at the most."""
+    if tensor.ndim != 4 or not tensor.is_floating_point() or any((*before[:2], *after[:2])):
+        return False
+    limits = [length - 1 if mode == "reflect" else length for length in tensor.shape[2:]]
+    return all(
+        0 <= first <= limit and 0 <= last <= limit
+        for first, last, limit in zip(before[2:], after[2:], limits, strict=True)
+    )
 
 
 def _folded(places: Tensor, length: int, mode: str) -> Tensor:
@@ -108,3 +124,19 @@ def _folded(places: Tensor, length: int, mode: str) -> Tensor:
         places = places % period
         return torch.where(places < length, places, period - places)
     raise ValueError(f"Pad has no mode {mode!r}")
+
+
+def center_crop_pad(operation: Operation) -> Value:
+    """CenterCropPad: of an odd difference the larger half is at the end."""
+    shape = operation.numbers(1)
+    return operation.call(center, operation.data(0), shape, operation.attribute("axes"))
+
+
+def center(tensor: Tensor, shape: Sequence[int], axes: Sequence[int] | None) -> Tensor:
+    """Crop or pad with zeros, evenly at both ends, to some lengths of chosen axes (None: all, in order)."""
+    before, after = [0] * tensor.ndim, [0] * tensor.ndim
+    for axis, length in zip(axes or range(tensor.ndim), shape, strict=True):
+        missing = int(length) - tensor.shape[axis]
+        half = abs(missing) // 2
+        before[axis], after[axis] = (half, missing - half) if missing >= 0 else (-half, missing + half)
+    return F.pad(tensor, padding_list(before, after))

@@ -4,6 +4,7 @@ torch pools directly where it can: padding that is the same on both sides and at
 (asymmetric or large padding, SAME) the input is padded first, exactly so far that windows without any rounding remain.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,21 +23,23 @@ AVERAGE_POOLS: Mapping[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_
 
 
 def max_pool(operation: Operation) -> Value | tuple[Value, ...]:
-    """MaxPool; its optional second output, the flat indices of the maxima, only with symmetric padding."""
+    """MaxPool; its optional second output are the flat indices of the maxima."""
     value = operation.data(0)
     window = _window(operation, MAX_POOLS)
     rounding = bool(operation.attribute("ceil_mode", 0))
     function = MAX_POOLS[len(window.kernel)]
-    geometry = (window.kernel, window.stride, window.before, window.dilation)
-    if operation.wants(1):
-        if not _direct(window) or operation.attribute("storage_order", 0):
-            raise operation.unsupported("indices of asymmetric or column-major windows")
-        pooled = operation.evaluate(function, value, *geometry, ceil_mode=rounding, return_indices=True)
-        return operation.call(first, pooled), operation.call(flat_indices, pooled, value)
-    if _direct(window):
-        return operation.call(function, value, *geometry, ceil_mode=rounding)
-    padded = operation.call(pad_windows, value, *_padding(window), ceil_mode=rounding, fill=-torch.inf)
-    return operation.call(function, padded, window.kernel, window.stride, 0, window.dilation)
+    source, before = value, window.before
+    if not _direct(window):
+        source = operation.call(pad_windows, value, *_padding(window), ceil_mode=rounding, fill=-torch.inf)
+        before, rounding = (0,) * len(before), False
+    geometry = (window.kernel, window.stride, before, window.dilation)
+    if not operation.wants(1):
+        return operation.call(function, source, *geometry, ceil_mode=rounding)
+    pooled = operation.evaluate(function, source, *geometry, ceil_mode=rounding, return_indices=True)
+    columns_first = bool(operation.attribute("storage_order", 0))
+    padding = None if _direct(window) else _padding(window)
+    places = operation.call(flat_indices, pooled, value, source, padding, columns_first=columns_first)
+    return operation.call(operator.getitem, pooled, 0), places
 
 
 def average_pool(operation: Operation) -> Value:
@@ -94,17 +97,42 @@ def global_norm(tensor: Tensor, order: float) -> Tensor:
     return norm
 
 
-def first(pair: Sequence[Tensor]) -> Tensor:
-    """Return the first of some results."""
-    return pair[0]
+def flat_indices(
+    pooled: Sequence[Tensor], source: Tensor, padded: Tensor, padding: Sequence[Any] | None, *, columns_first: bool
+) -> Tensor:
+    """Return indices into the whole input, which ONNX wants, for those into each padded plane, which torch gives.
+
+    Args:
+        pooled: The maxima and their indices, both (batch, channel, spatial...).
+        source: The input of the operator.
+        padded: The input of the pooling, larger by the padding.
+        padding: The arguments of `pad_windows` that gave it; None where it is the same tensor.
+        columns_first: Whether elements of a plane are counted along its first axis first.
+    """
+    places, lengths = pooled[1], source.shape[2:]
+    before = padding_before(lengths, *padding) if padding is not None else [0] * len(lengths)
+    coordinates = torch.unravel_index(places, padded.shape[2:])
+    order = range(len(lengths))[::-1] if columns_first else range(len(lengths))
+    flat = torch.zeros_like(places)
+    for axis in order:
+        flat = flat * lengths[axis] + coordinates[axis] - before[axis]
+    planes = torch.arange(places.shape[0] * places.shape[1], device=places.device) * source[0, 0].numel()
+    return flat + planes.reshape(*places.shape[:2], *[1] * len(lengths))
 
 
-def flat_indices(pooled: Sequence[Tensor], source: Tensor) -> Tensor:
-    """Return indices within each plane, as torch gives them, as indices into the whole input, as ONNX wants them."""
-    indices = pooled[1]
-    planes = torch.arange(indices.shape[0] * indices.shape[1], device=indices.device)
-    starts = planes * source[0, 0].numel()
-    return indices + starts.reshape(*indices.shape[:2], *[1] * (indices.ndim - 2))
+def padding_before(
+    lengths: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    automatic: str,
+) -> Sequence[int]:
+    """Return the padding before each axis, also where it follows from the lengths."""
+    if automatic not in ("SAME_UPPER", "SAME_LOWER"):
+        return before
+    return same_padding(lengths, kernel, stride, dilation, upper=automatic == "SAME_UPPER")[0]
 
 
 def pad_windows(
@@ -135,6 +163,8 @@ def pad_windows(
         if ceil_mode and steps * stride[axis] >= length + before[axis]:
             steps -= 1
         needed.append(steps * stride[axis] + reach - length - before[axis])
+    if not tensor.is_floating_point():
+        fill = max(fill, torch.iinfo(tensor.dtype).min)
     return F.pad(tensor, padding_list(before, needed), value=fill)
 
 

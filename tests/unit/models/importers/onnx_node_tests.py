@@ -1,0 +1,150 @@
+"""The node tests of the ONNX project: small models with inputs and outputs for nearly every operator.
+
+`onnx.backend.test` makes them in this process. `onnx_node_tests.txt` lists their names, `onnx_node_test_failures.txt`
+those that the importer does not pass, each under its reason. What the lists lack is printed by
+
+    python -m tests.unit.models.importers.onnx_node_tests
+
+Reasons are written by a person: the command says what each test died of, not why that is right.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+from torch import Tensor
+
+from phosphene_server.models.importers.onnx import import_onnx
+from phosphene_server.models.importers.onnx.tensors import from_array
+
+BFLOAT16_TOLERANCE = 2**-6
+"""Two units in the last place of bfloat16: what ONNX's own runner of these tests allows for that type."""
+
+FOLDER = Path(__file__).resolve().parent
+FAMILY, OTHERS = "# The family", "# All others"
+"""Headings in the list of names: tests of what a network that is to be looked into can consist of, and the rest."""
+
+
+def names(heading: str) -> list[str]:
+    """Return the names below one heading of the list."""
+    sections = (FOLDER / "onnx_node_tests.txt").read_text(encoding="utf-8").split("# ")
+    return next(section for section in sections if f"# {section}".startswith(heading)).split("\n")[1:-1]
+
+
+def expected_failures() -> dict[str, str]:
+    """Return the name of each test that is expected to fail, with its reason: the line with `# ` above it."""
+    failures, reason = {}, ""
+    for line in (FOLDER / "onnx_node_test_failures.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            reason = line.removeprefix("# ")
+        elif line:
+            failures[line] = reason
+    return failures
+
+
+@cache
+def node_tests() -> Mapping[str, TestCase]:
+    """Return all node tests that the installed version of ONNX has, by name."""
+    with warnings.catch_warnings(action="ignore"):  # overflows and divisions by zero that the tests want
+        return {test.name: test for test in load_model_tests(kind="node")}
+
+
+def run(test: TestCase, folder: Path) -> None:
+    """Import the model of a test and compare its outputs with those that the test expects, at the test's tolerance.
+
+    The graph computes in float32. Results are rounded to the floating-point type that the file declares for an output
+    before they are compared. Of bfloat16 ONNX's own runner of these tests allows more than the tests say, and so does
+    this one: their expected values were rounded after every step.
+
+    Raises:
+        AssertionError: they differ.
+        PhospheneError: the model cannot be imported.
+    """
+    path = folder / "model.onnx"
+    onnx.save(test.model, path)
+    graph = import_onnx(path, name=test.name)
+    for inputs, outputs in test.data_sets:
+        with torch.no_grad():
+            results = graph(*(_placed(value) for value in inputs))
+        for result, expected, declared in zip(results, outputs, test.model.graph.output, strict=True):
+            _compare(result, _array(expected), test, declared)
+
+
+def _array(value: Any) -> Any:
+    """Return a value of a test as an array, a list of arrays, or None."""
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, list):
+        return [_array(element) for element in value]
+    return value if value is None else np.asarray(value)
+
+
+def _placed(value: Any) -> Any:
+    """Return an input as the graph takes it: floating-point numbers in float32."""
+    array = _array(value)
+    if isinstance(array, list):
+        return [_placed(element) for element in array]
+    if array is None:
+        return None
+    tensor = from_array(array)
+    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+
+
+def _compare(result: Any, expected: Any, test: TestCase, declared: onnx.ValueInfoProto) -> None:
+    if isinstance(expected, list):
+        assert len(result) == len(expected)
+        for part, wanted in zip(result, expected, strict=True):
+            _compare(part, wanted, test, declared)
+    elif expected is None:
+        assert result is None
+    else:
+        _compare_tensor(result, expected, test, declared)
+
+
+def _compare_tensor(result: Tensor, expected: np.ndarray, test: TestCase, declared: onnx.ValueInfoProto) -> None:
+    assert isinstance(result, Tensor)
+    wanted = from_array(expected)
+    assert tuple(result.shape) == tuple(wanted.shape)
+    if not wanted.is_floating_point():
+        assert result.dtype == wanted.dtype
+        np.testing.assert_array_equal(result.numpy(), wanted.numpy())
+        return
+    assert result.dtype == torch.float32
+    if declared.type.HasField("tensor_type"):
+        assert expected.dtype == helper.tensor_dtype_to_np_dtype(declared.type.tensor_type.elem_type)
+    rounded = result.numpy().astype(expected.dtype).astype(np.float64)
+    rtol = max(test.rtol, BFLOAT16_TOLERANCE) if expected.dtype.name == "bfloat16" else test.rtol
+    np.testing.assert_allclose(rounded, expected.astype(np.float64), rtol=rtol, atol=test.atol)
+
+
+def _failure(test: TestCase, folder: Path) -> str:
+    try:
+        run(test, folder)
+    except Exception as error:  # whatever it is, it goes into the report
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""
+
+
+def report(selected: Sequence[str]) -> None:
+    """Print which tests fail without being expected to, and which are expected to fail and pass."""
+    expected = expected_failures()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in selected:
+            failure = _failure(node_tests()[name], Path(folder))
+            if failure and name not in expected:
+                print(f"fails   {name}  {failure}")
+            elif not failure and name in expected:
+                print(f"passes  {name}")
+
+
+if __name__ == "__main__":
+    report([*names(FAMILY), *names(OTHERS)])
