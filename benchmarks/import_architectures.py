@@ -8,6 +8,7 @@ in float64 for two pictures. Weights are random: what counts is the arithmetic, 
 
 import argparse
 import json
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -168,6 +169,15 @@ def write_torch_export(network: nn.Module, picture: Tensor, path: Path) -> None:
 
 def write_onnx(network: nn.Module, picture: Tensor, path: Path) -> None:
     torch.onnx.export(network, (picture,), path, dynamo=True, verbose=False)
+
+
+def export_unfolded(architecture: str, source: Path, folder: Path) -> None:
+    """Write an ONNX file as the network is, nothing folded, beside what eager PyTorch computed before in `source`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network, size = build(architecture)
+    torch.onnx.export(network, (torch.zeros(1, 3, size, size),), folder / FILES["onnx"], dynamo=True, optimize=False)
+    shutil.copyfile(source / "reference.pth", folder / "reference.pth")
+    (folder / "exported.json").write_text(json.dumps({"size": size, "failures": {}}), encoding="utf-8")
 
 
 def reference(network: nn.Module, size: int) -> dict[str, Any]:
