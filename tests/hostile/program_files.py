@@ -345,16 +345,16 @@ TORCHSCRIPT_FILES = (
     HostileModel("torchscript-setstate", "torchscript", setting_state, "__setstate__"),
     HostileModel("torchscript-pickled-command", "torchscript", pickled_command, "names"),
     HostileModel("torchscript-pickled-stack-global", "torchscript", pickled_stack_global, "STACK_GLOBAL"),
-    HostileModel("torchscript-endless-loop", "torchscript", scripted(Endless()), "operations|rounds|seconds"),
-    HostileModel("torchscript-long-loop", "torchscript", scripted(Long()), "operations|rounds|seconds"),
+    HostileModel("torchscript-endless-loop", "torchscript", scripted(Endless()), "takes too long"),
+    HostileModel("torchscript-long-loop", "torchscript", scripted(Long()), "takes too long"),
     HostileModel("torchscript-waiting-loop", "torchscript", scripted(Waiting()), "control flow|rounds|loop|seconds"),
     HostileModel("torchscript-wide-list", "torchscript", scripted(WideList()), "larger|memory|list"),
     HostileModel("torchscript-long-text", "torchscript", scripted(LongText()), "larger|memory|text|operators"),
     HostileModel("torchscript-tall-power", "torchscript", scripted(TallPower()), "number|larger"),
     HostileModel("torchscript-growing-list", "torchscript", scripted(GrowingList()), "larger|memory|list"),
-    HostileModel("torchscript-tensor-of-terabytes", "torchscript", scripted(WideTensor()), "memory|bytes|larger"),
-    HostileModel("torchscript-doubling", "torchscript", scripted(Doubling()), "memory|bytes|larger"),
-    HostileModel("torchscript-nested-calls", "torchscript", scripted(Nested(30)), "operations|rounds|seconds"),
+    HostileModel("torchscript-tensor-of-terabytes", "torchscript", scripted(WideTensor()), "memory|bytes|larger|GiB"),
+    HostileModel("torchscript-doubling", "torchscript", scripted(Doubling()), "memory|bytes|larger|GiB"),
+    HostileModel("torchscript-nested-calls", "torchscript", scripted(Nested(30)), "takes too long"),
 )
 
 TORCH_EXPORT_FILES = (

@@ -10,13 +10,14 @@ A client belongs to the event loop in which it was made.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from numpy.typing import ArrayLike
 
 from phosphene._run import Run, Stream
 from phosphene._wire.building import invalid
@@ -26,6 +27,7 @@ from phosphene._wire.kernels import decode_responses, encode_kernel_request
 from phosphene._wire.maximizations import decode_maximization, encode_settings
 from phosphene._wire.models import decode_model, decode_summary, encode_reference
 from phosphene._wire.statuses import decode_error
+from phosphene._wire.tensors import as_arrays
 from phosphene.embedded import EmbeddedServer
 from phosphene.errors import PhospheneError, Unavailable
 from phosphene.filters import FigureNormalization, Filters
@@ -246,6 +248,7 @@ class Client:
         frame_quality: int | None = None,
         tensors: bool | None = None,
         linger: float | None = None,
+        fixed_inputs: Mapping[str, ArrayLike] | None = None,
         timeout: float | None = None,
     ) -> Run:
         """Find the picture that most excites a part of a network; returns when the server has accepted the job.
@@ -272,6 +275,8 @@ class Client:
             frame_quality: The quality of JPEG and WebP frames, 1 to 100. Default: 90.
             tensors: Add the final pictures as float32 to the result. Default: False.
             linger: Seconds that the job goes on when nobody watches it. Default: it ends at once.
+            fixed_inputs: What the inputs of the model that are no picture get, by name: a number, or an array of the
+                input's shape, for all pictures or with one entry for each. Default: what the model's manifest says.
             timeout: Seconds after which the job is ended. None: never.
 
         Raises:
@@ -299,6 +304,7 @@ class Client:
             frame_quality=frame_quality,
             tensors=tensors,
             linger=linger,
+            fixed_inputs=as_arrays(fixed_inputs or {}),
         )
         request = encode_settings(settings)
         self._require_open()

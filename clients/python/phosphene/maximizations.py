@@ -1,9 +1,10 @@
 """Maximizations: the settings, the events and the result of a job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ class MaximizationSettings:
     frame_quality: int | None = None
     tensors: bool | None = None
     linger: float | None = None
+    fixed_inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)
+    """What the inputs of the model that are no picture get, by name."""
 
 
 class _Pictures:

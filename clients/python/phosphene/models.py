@@ -9,6 +9,8 @@ from phosphene.errors import NotFound
 
 ModelFormat = Literal["onnx", "torchscript", "torch_export"]
 ChannelOrder = Literal["rgb", "bgr", "gray"]
+PictureLayout = Literal["nchw", "nhwc"]
+BatchHandling = Literal["any", "split"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,47 @@ class Preprocessing:
     size: tuple[int, int]
     """(height, width) in pixels at which the model was trained; the default size of pictures."""
     fixed_size: bool
+    """Whether the model takes pictures of that size alone; others are resized to it."""
+    layout: PictureLayout = "nchw"
+    """(batch, channel, height, width) or (batch, height, width, channel)."""
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Where the positions of a layer lie: (row, column) looks at the pixel `offset + (row, column) * stride`."""
+
+    stride: tuple[float, float]
+    """(rows, columns) of the input between neighbours; fractions behind upsampling."""
+    offset: tuple[float, float]
+    """(row, column) that position (0, 0) looks at, the middle of its field; may lie outside of the picture."""
+
+    def pixel(self, row: int, column: int) -> tuple[float, float]:
+        """Return the (row, column) of the input that a position looks at."""
+        return self.offset[0] + row * self.stride[0], self.offset[1] + column * self.stride[1]
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The part of the model's input that one position of a layer sees, in pixels.
+
+    It is the theoretical field on an endless picture: at the border, or where it is larger than the picture, a part of
+    it is padding.
+    """
+
+    height: int
+    width: int
+    whole_picture: bool
+    """Whether every position sees the whole picture whatever its size; the field has the size of the input then."""
+    grid: PixelGrid | None
+    """None where the layer has no rows and columns of positions."""
+
+    def __str__(self) -> str:
+        """Write `51x51 /8`: height, width, and the pixels between neighbours; `/8x4` where those differ."""
+        size = "whole" if self.whole_picture else f"{self.height}x{self.width}"
+        if self.grid is None:
+            return size
+        rows, columns = self.grid.stride
+        return f"{size} /{rows:g}" if rows == columns else f"{size} /{rows:g}x{columns:g}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +116,12 @@ class Layer:
     parameter_count: int
     filter_shape: tuple[int, ...]
     """(filter, channel, spatial...); empty where the layer has no filters."""
+    receptive_field: ReceptiveField | None = None
+    """None where it is not known, and where the layer does not depend on the picture."""
+    multiply_accumulates: int = 0
+    """For one picture of the model's own size: of convolutions, products of matrices and attention, with all inside."""
+    gradient_reaches_input: bool = True
+    """False where rounding, a comparison or the like cuts the gradient off: such a layer cannot be maximized."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +155,19 @@ class Model:
     layers: tuple[Layer, ...]
     """In the order in which they are computed."""
     parity: Parity | None
+    """None where it could not be measured; `parity_note` says why."""
     load_seconds: float
+    parity_note: str = ""
+    batch_handling: BatchHandling = "any"
+    """`split`: the file fixes a batch, and the server evaluates that many pictures at a time."""
+    fixed_batch_size: int = 0
+    """That many; 0 where the model takes any number at once."""
+    picture_input: str = ""
+    """The name of the input that is the picture; empty where the model reads none."""
+    required_inputs: tuple[str, ...] = ()
+    """The names of the other inputs that `maximize(fixed_inputs=...)` has to give."""
+    multiply_accumulates: int = 0
+    """That the outputs take for one picture of the model's own size."""
 
     @property
     def name(self) -> str:
@@ -125,9 +186,18 @@ class Model:
         raise NotFound(f"model {self.name!r} has no layer {name!r}", name=name, field="layer")
 
     def _repr_html_(self) -> str:
-        rows = ((layer.name, layer.kind, _times(layer.shape), f"{layer.parameter_count:,}") for layer in self.layers)
+        rows = (
+            (
+                layer.name,
+                layer.kind,
+                _times(layer.shape),
+                str(layer.receptive_field or ""),
+                f"{layer.parameter_count:,}",
+            )
+            for layer in self.layers
+        )
         title = f"<b>{html.escape(self.name)}</b> {html.escape(self.description)}"
-        return f"<p>{title}</p>{_table(('layer', 'kind', 'shape', 'parameters'), rows)}"
+        return f"<p>{title}</p>{_table(('layer', 'kind', 'shape', 'sees', 'parameters'), rows)}"
 
 
 def _times(shape: tuple[int, ...]) -> str:

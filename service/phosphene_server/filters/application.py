@@ -101,7 +101,7 @@ def _preprocessed(picture: NDArray[np.float32], preprocessing: Preprocessing, *,
     if len(picture) not in (1, 3):
         raise InvalidArgument(field, f"{len(picture)} channels", "1 or 3, for the model's preprocessing")
     colors = torch.from_numpy(np.broadcast_to(picture, (3, *picture.shape[1:])).copy())[None]
-    read: NDArray[np.float32] = preprocess(colors, replace(preprocessing, fixed_size=False))[0].numpy()
+    read: NDArray[np.float32] = preprocess(colors, replace(preprocessing, fixed_size=False, layout="nchw"))[0].numpy()
     return read
 
 

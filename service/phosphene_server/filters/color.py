@@ -24,7 +24,8 @@ def reads_colors(graph: ModelGraph, layer: str, channel_order: ChannelOrder) -> 
 
 def _sees_picture(graph: ModelGraph, row: GraphLayer) -> bool:
     nodes = list(graph.module.graph.nodes)
-    picture = next(node for node in nodes if node.op == "placeholder")
+    read = [node for node in nodes if node.op == "placeholder"]
+    picture = read[graph.batching.picture] if graph.batching.picture is not None else None
     start = next(node for node in nodes if node.name == row.node)
     sources = list(ancestors([start]))
     inputs = [node for node in sources if node.op == "placeholder"]

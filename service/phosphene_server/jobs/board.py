@@ -132,7 +132,8 @@ class MaximizationBoard:
         jobs = [job for job in reversed(self._jobs.values()) if below is None or job.number < below]
         page, more = page_of(jobs, start=0, size=request.page_size)
         return ListMaximizationsResponse(
-            tuple(job.describe() for job in page), next_page_token=str(page[-1].number) if more else ""
+            tuple(_without_tensors(job.describe()) for job in page),
+            next_page_token=str(page[-1].number) if more else "",
         )
 
     def hear(self, event: JobEvent) -> None:
@@ -234,3 +235,8 @@ class MaximizationBoard:
     def _forget(self, job_id: str) -> None:
         self._forgetting.pop(job_id).cancel()
         del self._jobs[job_id]
+
+
+def _without_tensors(job: Maximization) -> Maximization:
+    """Leave out what is too large for a list of jobs."""
+    return replace(job, settings=replace(job.settings, fixed_inputs=()))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phosphene_server.maximization.adam import Moments, ascend
+from phosphene_server.maximization.fixed_inputs import joined, other_inputs, stacking_key
 from phosphene_server.maximization.objectives import make_objective
 from phosphene_server.maximization.parameterizations import make_parameterization
 from phosphene_server.maximization.penalties import make_penalty
@@ -31,8 +32,8 @@ from phosphene_server.maximization.randomness import Purpose, draw_seeds, genera
 from phosphene_server.maximization.rectifiers import REDIRECTED_STEPS, RedirectingGraph
 from phosphene_server.maximization.stopping import stop_reason
 from phosphene_server.maximization.transforms import make_chain, sample
+from phosphene_server.models.inputs import feed
 from phosphene_server.models.loaded import LoadedModel
-from phosphene_server.models.preprocessing import preprocess
 from phosphene_server.values.maximization import MaximizationWarning, MaximizeActivationRequest, StopReason
 
 SILENT_STEPS = 32
@@ -64,12 +65,14 @@ class Ascent:
         self.moments = Moments(torch.zeros_like(self.parameters), torch.zeros_like(self.parameters))
         self.objective = torch.full((self.pictures,), torch.nan, device=model.device)
         self.silence = torch.zeros(self.pictures, dtype=torch.int64, device=model.device)
+        self._others: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.group_key: Hashable = (
             id(model.graph),
             self.size,
             replace(request.parameterization, standard_deviation=0.0),
             self.chain.margin,
             self.chain.border,
+            self._inputs_key(),
         )
         self._plan = self._plan_block(0)
         self._history = np.empty((0, self.pictures))
@@ -84,7 +87,8 @@ class Ascent:
     def plain_objective(self) -> Tensor:
         """Return the objective of the pictures as they are, untransformed, (pictures,)."""
         with torch.no_grad():
-            activations = self.model.graph.cut(self.evaluate.layers)(_input(self.model, self.images()))
+            pictures = self.images()
+            activations = self.model.graph.cut(self.evaluate.layers)(*_inputs([self], pictures))
             return self.evaluate(activations).to(self.parameters.dtype)
 
     def history(self) -> NDArray[np.float64]:
@@ -145,6 +149,19 @@ class Ascent:
 
     # What `step` asks of its ascents
 
+    def others(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of the model that are no picture, by name.
+
+        Args:
+            pictures: The pictures as the network is shown them, (pictures, 3, height, width).
+        """
+        height, width = pictures.shape[2:]
+        if (height, width) not in self._others:
+            fixed = self.request.fixed_inputs
+            inputs = other_inputs(self.model, fixed, height=height, width=width, count=self.pictures)
+            self._others[height, width] = inputs
+        return self._others[height, width]
+
     def matrices(self) -> Tensor:
         """Return the maps through which the pictures are seen at this step, (pictures, 2, 3)."""
         return self._plan.matrices[self.step % BLOCK_STEPS]
@@ -181,6 +198,10 @@ class Ascent:
     def _start(self, seed: int, picture: int) -> Tensor:
         (start_seed,) = draw_seeds(generator(seed, picture=picture, purpose=Purpose.START), 1)
         return self.parameterization.start(torch_generator(start_seed, device="cpu"))
+
+    def _inputs_key(self) -> Hashable:
+        height, width = (side + 2 * self.chain.margin for side in (self.size.height, self.size.width))
+        return stacking_key(self.model, self.request.fixed_inputs, height=height, width=width)
 
     def _plan_block(self, block: int) -> Plan:
         kept = self.parameters
@@ -244,11 +265,11 @@ def _objectives(ascents: Sequence[Ascent], seen: Tensor, sizes: list[int]) -> li
     model = ascents[0].model
     graph = model.graph.cut(frozenset().union(*(ascent.evaluate.layers for ascent in ascents)))
     redirected = [ascent.step < REDIRECTED_STEPS for ascent in ascents for _ in range(ascent.pictures)]
-    inputs = _input(model, seen)
+    inputs = _inputs(ascents, seen)
     if any(redirected):
-        activations = RedirectingGraph(graph, torch.tensor(redirected, device=seen.device))(inputs)
+        activations = RedirectingGraph(graph, torch.tensor(redirected, device=seen.device))(*inputs)
     else:
-        activations = graph(inputs)
+        activations = graph(*inputs)
     # One split for each layer: its gradient is one concatenation; slices would each fill a whole layer with zeros.
     parts = {layer: torch.split(activation, sizes) for layer, activation in activations.items()}
     return [
@@ -282,9 +303,19 @@ def _advance(
         ascent.advance(own, Moments(mean, square), objective, own_silent)
 
 
-def _input(model: LoadedModel, pictures: Tensor) -> Tensor:
-    """Return pictures as the model reads them, in its type and in the layout in which convolutions are fastest."""
-    return preprocess(pictures, model.model.preprocessing).to(model.dtype, memory_format=torch.channels_last)
+def _inputs(ascents: Sequence[Ascent], pictures: Tensor) -> tuple[Tensor, ...]:
+    """Return the inputs of the model for the pictures of all ascents, and what goes with them.
+
+    The pictures are in the model's type and in the layout in which convolutions are fastest.
+    """
+    model = ascents[0].model
+    reading, shared = model.reading, model.graph.batching.shared
+    alone = [entry.name for position, entry in reading.others.items() if position in shared]
+    others = joined([ascent.others(pictures) for ascent in ascents], shared=alone) if reading.others else {}
+    inputs = list(feed(reading, pictures, others))
+    assert reading.picture is not None, "preparation refuses models that read no pictures"
+    inputs[reading.picture] = inputs[reading.picture].to(model.dtype, memory_format=torch.channels_last)
+    return tuple(inputs)
 
 
 def _compact(value: object) -> object:

@@ -6,19 +6,22 @@ again, gives the same pictures.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Unsupported, nearest_names
+from phosphene_server.maximization.fixed_inputs import complete_fixed_inputs, other_inputs
 from phosphene_server.maximization.transforms import make_chain
+from phosphene_server.models.inputs import feed
 from phosphene_server.models.loaded import LoadedModel
-from phosphene_server.models.preprocessing import preprocess
 from phosphene_server.values import maximization as values
 from phosphene_server.values.image import ImageFormat, ImageSize
 from phosphene_server.values.maximization import MaximizeActivationRequest
+from phosphene_server.values.model import NamedTensor
 
 FRAME_STEPS = 16
 """Steps between frames where the request leaves it open."""
@@ -36,19 +39,23 @@ def prepare(model: LoadedModel, request: MaximizeActivationRequest) -> MaximizeA
         InvalidArgument: a value is out of range for this model, or two fields contradict each other.
         NotFound: the model has no such layer or class; the error has the nearest names.
         LayerUnusable: the activation of the layer cannot be maximised.
-        Unsupported: the model does not read a single picture.
+        Unsupported: the model reads no pictures.
     """
     _check_input(model)
     _check_jitter(request.transforms)
     paths = dict(_paths(request.objective, "objective"))
     size = request.size or model.model.preprocessing.size
     layers = {_layer_name(model, value, path): path for path, value in paths.items() if value.kind != "weighted_sum"}
-    shapes = _shapes(model, layers, size, make_chain(request.transforms).margin)
+    margin = make_chain(request.transforms).margin
+    seen = ImageSize(size.height + 2 * margin, size.width + 2 * margin)
+    fixed = complete_fixed_inputs(model, request, seen)
+    shapes = _shapes(model, layers, size, seen, fixed)
     return replace(
         request,
         model=model.source.reference,
         objective=_prepared(model, shapes, request.objective, "objective"),
         size=size,
+        fixed_inputs=fixed,
         seed=secrets.randbits(64) if request.seed is None else request.seed,
         frames=_prepared_frames(request.frames),
         result=replace(
@@ -62,11 +69,12 @@ def prepare(model: LoadedModel, request: MaximizeActivationRequest) -> MaximizeA
 
 
 def _check_input(model: LoadedModel) -> None:
-    inputs = model.graph.inputs
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+    inputs, picture = model.graph.inputs, model.graph.batching.picture
+    if picture is None or len(inputs[picture].shape) not in (0, 4):
         shapes = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in inputs)
         raise Unsupported(
-            f"activation maximization of a model whose input is not one batch of pictures (its inputs: {shapes})"
+            f"activation maximization of a model none of whose inputs is a batch of pictures, of 1 or 3 channels (its "
+            f"inputs: {shapes})"
         )
 
 
@@ -111,15 +119,33 @@ def _layer_name(model: LoadedModel, objective: Any, path: str) -> str:
 # The shapes of the layers, and what must fit into them
 
 
-def _shapes(model: LoadedModel, layers: Mapping[str, str], size: ImageSize, margin: int) -> dict[str, Shape]:
-    """Return the shapes of layers, by name, for pictures of a size; `layers` has the path of each for errors."""
-    shape = (2, 3, size.height + 2 * margin, size.width + 2 * margin)
-    pictures = torch.full(shape, 0.5, dtype=model.dtype, device=model.device, requires_grad=True)
+def _shapes(
+    model: LoadedModel, layers: Mapping[str, str], size: ImageSize, seen: ImageSize, fixed: Sequence[NamedTensor]
+) -> dict[str, Shape]:
+    """Return the shapes of layers, by name, for pictures of a size; `layers` has the path of each for errors.
+
+    Args:
+        model: The model.
+        layers: The layers.
+        size: The size of the pictures, at which the final ones are judged.
+        seen: Their size with the margin of the transforms, at which the shapes are wanted.
+        fixed: The other inputs.
+    """
+    for name, path in layers.items():
+        if not model.graph.has_pictures(name):
+            raise LayerUnusable(name, "has no activation of each picture", f"{path}.layer")
+        if name in _without_gradient(model):
+            detail = "has no gradient: rounding or a comparison cuts it off, or it does not depend on the picture"
+            raise LayerUnusable(name, detail, f"{path}.layer")
     try:
-        activations = model.graph.cut(layers)(preprocess(pictures, model.model.preprocessing))
+        if fixed and seen != size:
+            _activations(model, layers, size, fixed)
+        activations = _activations(model, layers, seen, fixed)
     except (RuntimeError, ValueError) as error:
         own = model.model.preprocessing.size
-        expected = f"a size that the network can compute, such as its own, {own.height}x{own.width} ({_brief(error)})"
+        beside = ", and that fits its other inputs" if fixed else ""
+        expected = f"a size that the network can compute{beside}, such as its own, {own.height}x{own.width}"
+        expected += f" ({_brief(error)})"
         raise InvalidArgument("size", f"{size.height}x{size.width}", expected) from error
     for name, activation in activations.items():
         if activation.dim() < 2 or len(activation) != 2 or not activation.requires_grad:
@@ -127,6 +153,21 @@ def _shapes(model: LoadedModel, layers: Mapping[str, str], size: ImageSize, marg
                 name, "has no activation of each picture that a gradient reaches", f"{layers[name]}.layer"
             )
     return {name: tuple(activation.shape[1:]) for name, activation in activations.items()}
+
+
+def _without_gradient(model: LoadedModel) -> set[str]:
+    """Return the layers that cannot be maximized: an ascent would move nothing."""
+    return {row.name for row in model.model.layers if not row.gradient_reaches_input}
+
+
+def _activations(
+    model: LoadedModel, layers: Iterable[str], size: ImageSize, fixed: Sequence[NamedTensor]
+) -> dict[str, Tensor]:
+    """Return the activations of layers for two gray pictures."""
+    shape = (2, 3, size.height, size.width)
+    pictures = torch.full(shape, 0.5, dtype=model.dtype, device=model.device, requires_grad=True)
+    others = other_inputs(model, fixed, height=size.height, width=size.width, count=2)
+    return model.graph.cut(layers)(*feed(model.reading, pictures, others))
 
 
 def _brief(error: Exception) -> str:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from phosphene_server.models.batching import evaluate_in_chunks
 from phosphene_server.models.graph import CutGraph
 
 REDIRECTED_STEPS = 16
@@ -70,18 +71,27 @@ class RedirectingGraph(fx.Interpreter):
     def __init__(self, graph: CutGraph, redirected: Tensor) -> None:
         """Take the graph and, for each picture of the batch, whether it is redirected: bool, (batch,)."""
         super().__init__(graph.module)
-        self._layers = graph.layers
+        self._graph = graph
         self._redirected = redirected
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Evaluate the layers, as the cut graph does."""
-        return dict(zip(self._layers, self.run(*inputs), strict=True))
+        values = evaluate_in_chunks(self._run_chunk, (*inputs, self._redirected), self._graph.batching)
+        return dict(zip(self._graph.layers, values, strict=True))
+
+    def _run_chunk(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Evaluate the graph on as many pictures as it takes; the last input says which of them are redirected."""
+        *own, self._redirected = inputs
+        values: tuple[Tensor, ...] = self.run(*own)
+        return values
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Evaluate one operation of the graph."""
         bounds = RECTIFIERS.get(target)
         if bounds is None or not isinstance(args[0], Tensor) or not args[0].requires_grad:
             return super().call_function(target, args, kwargs)
+        if args[0].shape[:1] != self._redirected.shape:
+            return super().call_function(target, args, kwargs)  # its first axis is not the pictures
         low, high = bounds(*args, **kwargs)
         preactivation = args[0].view_as(args[0])  # a node of its own: its gradient is what this rectifier passes
         output = super().call_function(target, (preactivation, *args[1:]), kwargs)

@@ -2,17 +2,19 @@
 
 Every importer ends here. The graph is a `torch.fx.GraphModule` in functional, never in-place, operations, so that an
 activation that was read stays what it was; beside it stands a table from the author's layer names to nodes. It can be
-evaluated at any batch size and cut at the layers that a request needs: what lies behind them is not in the cut graph,
-so it costs nothing.
+evaluated at any batch size (see batching.py) and cut at the layers that a request needs: what lies behind them is not
+in the cut graph, so it costs nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, fx
 
 from phosphene_server.errors import LayerUnusable, NotFound, nearest_names
+from phosphene_server.models.batching import FIRST, Batching, evaluate_in_chunks, first_chunk, pictures_first
 from phosphene_server.values.model import TensorSpecification
 
 
@@ -75,20 +77,22 @@ def ancestors(nodes: Iterable[fx.Node]) -> Iterator[fx.Node]:
 class CutGraph:
     """A part of a ModelGraph: from the input to some layers, and nothing behind them."""
 
-    def __init__(self, module: fx.GraphModule, layers: tuple[str, ...]) -> None:
+    def __init__(self, module: fx.GraphModule, layers: tuple[str, ...], batching: Batching | None = None) -> None:
         self.module = module
         self.layers = layers
+        self.batching = batching or Batching()
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Evaluate the layers.
 
         Args:
-            inputs: The model's own inputs, already preprocessed; the first is (batch, channel, height, width).
+            inputs: The model's own inputs, already preprocessed, of any number of pictures; those that the graph's
+                batching does not call shared have a batch axis in front.
 
         Returns:
-            The activation of each layer, by name. Gradients reach the inputs.
+            The activation of each layer, by name, with the pictures along its first axis. Gradients reach the inputs.
         """
-        return dict(zip(self.layers, self.module(*inputs), strict=True))
+        return dict(zip(self.layers, evaluate_in_chunks(self.module, inputs, self.batching), strict=True))
 
 
 class ModelGraph:
@@ -109,12 +113,38 @@ class ModelGraph:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.producer = producer
+        self.batching = Batching()
+        self._turned: fx.GraphModule | None = None
+        """The whole network with outputs whose pictures come first, where they do not by themselves."""
         self._cuts: dict[tuple[str, ...], CutGraph] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Evaluate the outputs of the whole network."""
-        result: tuple[Tensor, ...] = self.module(*inputs)
-        return result
+        """Evaluate the outputs of the whole network, with the pictures along their first axes."""
+        return evaluate_in_chunks(self._whole(), inputs, self.batching)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its trained tensors, and so of the pictures that it is shown; float32 where it has none."""
+        # Lazily: this is read at every step, and nearly always the first tensor tells.
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+
+    @property
+    def output_nodes(self) -> tuple[fx.Node, ...]:
+        """The nodes whose values are the outputs."""
+        result = next(node for node in reversed(self.module.graph.nodes) if node.op == "output")
+        nodes: tuple[fx.Node, ...] = result.args[0]
+        return nodes
+
+    def set_batching(self, batching: Batching) -> None:
+        """Take how it takes a batch; until then it takes any, and activations come as its nodes give them."""
+        self.batching = batching
+        self._turned = None
+        self._cuts.clear()
+
+    def has_pictures(self, name: str) -> bool:
+        """Tell whether a layer has an activation of each picture, as far as that is known."""
+        return self.batching.axes.get(self.layer(name).node, FIRST) is not None
 
     def layer(self, name: str, *, field: str = "layer") -> GraphLayer:
         """Return a row of the layer table.
@@ -138,7 +168,7 @@ class ModelGraph:
         key = tuple(sorted(set(names)))
         if key not in self._cuts:
             nodes = [self.layer(name).node for name in key]
-            self._cuts[key] = CutGraph(_cut_module(self.module, nodes), key)
+            self._cuts[key] = CutGraph(_cut_module(self.module, nodes, self.batching), key, self.batching)
         return self._cuts[key]
 
     def filters(self, name: str, *, field: str = "layer") -> tuple[FilterGeometry, Tensor, Tensor | None]:
@@ -175,18 +205,48 @@ class ModelGraph:
         """
         self.module.to(device=device, dtype=dtype)
         if memory_format is not None:
-            self.module.to(memory_format=memory_format)
+            # Not `Module.to`, which refuses to lay out tensors with five axes like those with four.
+            for tensor in (*self.module.parameters(), *self.module.buffers()):
+                if tensor.ndim == 4:
+                    tensor.data = tensor.data.contiguous(memory_format=memory_format)
+        self._turned = None
         self._cuts.clear()
         return self
 
     def shapes(self, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every layer's activation for these inputs, with the batch axis."""
+        """Return the shape of every layer's activation for these inputs, with the pictures along its first axis."""
         recorder = _ShapeRecorder(self.module)
         with torch.no_grad():
-            recorder.run(*inputs)
-        return {
-            layer.name: recorder.shapes[layer.node] for layer in self.layers.values() if layer.node in recorder.shapes
-        }
+            recorder.run(*first_chunk(inputs, self.batching))
+        batch = 1 if self.batching.picture is None else len(inputs[self.batching.picture])
+        return self.layer_shapes(recorder.shapes, batch=batch)
+
+    def layer_shapes(self, nodes: Mapping[str, tuple[int, ...]], *, batch: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every layer's activation of `batch` pictures, with the pictures along its first axis.
+
+        Args:
+            nodes: The shapes of the nodes' values for as many pictures, or for as many of them as the graph takes.
+            batch: The number of pictures.
+        """
+        rows = [layer for layer in self.layers.values() if layer.node in nodes]
+        return {layer.name: self._pictures_first(layer.node, nodes[layer.node], batch) for layer in rows}
+
+    def _whole(self) -> fx.GraphModule:
+        outputs = [node.name for node in self.output_nodes]
+        if not any(self.batching.axes.get(name) for name in outputs):
+            return self.module
+        if self._turned is None:
+            self._turned = _cut_module(self.module, outputs, self.batching)
+        return self._turned
+
+    def _pictures_first(self, node: str, shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
+        """Return the shape that `cut` gives for a node whose value has a shape in one chunk."""
+        axis, size = self.batching.axes.get(node, FIRST), self.batching.size
+        if axis is None or self.batching.picture is None:
+            return shape
+        if node in self.batching.axes:
+            shape = axis.shape(shape, batch=size or batch)
+        return shape if size is None else (batch, *shape[1:])
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -203,8 +263,8 @@ class _ShapeRecorder(fx.Interpreter):
         return value
 
 
-def _cut_module(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
-    """Copy the ancestors of the named nodes, and nothing else, into a graph that returns those nodes.
+def _cut_module(module: fx.GraphModule, names: Sequence[str], batching: Batching) -> fx.GraphModule:
+    """Copy the ancestors of the named nodes, and nothing else, into a graph that returns those nodes, pictures first.
 
     Collecting ancestors instead of eliminating dead code matters: fx takes dropout for impure and would keep it, and
     with it nearly the whole network.
@@ -217,5 +277,14 @@ def _cut_module(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
     for node in module.graph.nodes:
         if node in needed or node.op == "placeholder":
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(tuple(copies[target] for target in targets))
+    graph.output(tuple(_with_pictures_first(graph, target.name, copies[target], batching) for target in targets))
     return fx.GraphModule(module, graph)
+
+
+def _with_pictures_first(graph: fx.Graph, name: str, copy: fx.Node, batching: Batching) -> fx.Node:
+    """Add what turns the value of a node so that its pictures come first, where they do not."""
+    axis = batching.axes.get(name)
+    if axis is None or batching.picture is None:
+        return copy
+    pictures = [node for node in graph.nodes if node.op == "placeholder"][batching.picture]
+    return graph.call_function(pictures_first, (copy, pictures, axis.axis, axis.several))

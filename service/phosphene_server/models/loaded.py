@@ -1,11 +1,14 @@
 """A model that is ready for use on a device."""
 
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from phosphene_server.models.graph import ModelGraph
+from phosphene_server.models.inputs import Reading
 from phosphene_server.values.model import Model
 from phosphene_server.values.work import ModelSource
 
@@ -21,10 +24,15 @@ class LoadedModel:
     model: Model
     """All that is told about it; `logits_layer` names the layer of the class logits, "" where there is none."""
     device: torch.device
+    defaults: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    """What the inputs that are no picture get where a request does not say it, by name."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the inputs of the graph are filled."""
+        return Reading(self.graph.inputs, self.graph.batching.picture, self.model.preprocessing, self.defaults)
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of its trained tensors, and so of the pictures that it is shown; float32 where it has none."""
-        # Lazily: this is read at every step, and nearly always the first tensor tells.
-        tensors = chain(self.graph.module.parameters(), self.graph.module.buffers())
-        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+        return self.graph.dtype

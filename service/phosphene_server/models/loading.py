@@ -2,23 +2,24 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from phosphene_server.errors import DamagedModel, ModelUnusable
-from phosphene_server.models.graph import GraphLayer, ModelGraph, filter_first
+from phosphene_server.errors import DamagedModel, PhospheneError
+from phosphene_server.models.graph import GraphLayer, ModelGraph
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.importers.torch_export import import_torch_export
 from phosphene_server.models.importers.torchscript import import_torchscript
+from phosphene_server.models.inputs import Reading, read_inputs
+from phosphene_server.models.layer_table import layer_table
 from phosphene_server.models.loaded import LoadedModel
-from phosphene_server.models.parity import measure_onnx_parity
-from phosphene_server.models.preprocessing import preprocess
-from phosphene_server.values.image import ImageSize
-from phosphene_server.values.model import Layer, Model, ModelFormat, Parity, Preprocessing
+from phosphene_server.models.parity import Comparison, measure_parity
+from phosphene_server.models.probing import Probe, probe
+from phosphene_server.values.model import Model, ModelFormat
 from phosphene_server.values.work import ModelSource
 
 IMPORTERS: Mapping[ModelFormat, Callable[..., ModelGraph]] = {
@@ -27,15 +28,9 @@ IMPORTERS: Mapping[ModelFormat, Callable[..., ModelGraph]] = {
     "torch_export": import_torch_export,
 }
 
-PROBE_SEED = 20170711
-"""The random picture on which a model is measured is always the same."""
-
-OTHER_SIZE_PIXELS = 32
-"""How much larger the second probe is, which tells whether the network takes pictures of any size."""
-
 
 def load_model(source: ModelSource, device: torch.device) -> LoadedModel:
-    """Import a model, measure it once on a random picture, and put it on a device.
+    """Import a model, measure it on random pictures, and put it on a device.
 
     Raises:
         DamagedModel: the file is unreadable, or not the one that the front saw, or its labels do not fit its logits.
@@ -46,16 +41,29 @@ def load_model(source: ModelSource, device: torch.device) -> LoadedModel:
     started = time.perf_counter()
     name = source.reference.name
     _verify_digest(source)
-    graph = IMPORTERS[source.reference.format or "onnx"](source.path, name=name)
-    probe = _probe(source.preprocessing, source.preprocessing.size)
-    shapes = _shapes(graph, probe, name)
-    parity = _parity(source, graph, probe)
-    preprocessing = replace(
-        source.preprocessing,
-        fixed_size=source.preprocessing.fixed_size or not _takes_other_sizes(graph, source.preprocessing),
-    )
+    graph = import_file(source)
+    reading = read_inputs(source, graph.inputs)
+    probed = probe(graph, reading, name=name)
+    reading = replace(reading, preprocessing=probed.preprocessing)
+    comparison = compare(source, graph, probed.inputs)  # before activations are turned: the file has them as they are
+    model = describe(source, graph, reading, probed, comparison)
+    graph.to(device=device, memory_format=torch.channels_last)  # in which convolutions are fastest
+    model = replace(model, load_seconds=time.perf_counter() - started)
+    return LoadedModel(source, graph, model, device, reading.defaults)
+
+
+def describe(source: ModelSource, graph: ModelGraph, reading: Reading, probed: Probe, comparison: Comparison) -> Model:
+    """Tell all that was found out about a model; its graph takes batches as the probe says from then on.
+
+    Raises:
+        DamagedModel: the labels do not fit the logits.
+        NotFound: the manifest names a layer of logits that is not there.
+    """
+    graph.set_batching(probed.batching)
+    shapes = graph.layer_shapes(probed.shapes, batch=probed.batching.size or 1)
     logits_layer = _logits_layer(graph, source, shapes)
-    model = Model(
+    table = layer_table(graph, probed.own_inputs, shapes, probed.preprocessing)
+    return Model(
         reference=source.reference,
         description=source.description,
         sha256=source.sha256,
@@ -63,16 +71,20 @@ def load_model(source: ModelSource, device: torch.device) -> LoadedModel:
         producer=graph.producer,
         inputs=graph.inputs,
         outputs=graph.outputs,
-        preprocessing=preprocessing,
+        preprocessing=probed.preprocessing,
         labels=source.labels,
         logits_layer=logits_layer,
-        parameter_count=_count(graph, {name for layer in graph.layers.values() for name in layer.parameters}),
-        layers=tuple(_row(graph, layer, shapes) for layer in graph.layers.values()),
-        parity=parity,
+        parameter_count=table.parameter_count,
+        layers=table.layers,
+        parity=comparison.parity,
         load_seconds=0.0,
+        parity_note=comparison.note,
+        batch_handling="any" if probed.batching.size is None else "split",
+        fixed_batch_size=probed.batching.size or 0,
+        picture_input=graph.inputs[reading.picture].name if reading.picture is not None else "",
+        required_inputs=reading.required,
+        multiply_accumulates=table.multiply_accumulates,
     )
-    graph.to(device=device, memory_format=torch.channels_last)  # in which convolutions are fastest
-    return LoadedModel(source, graph, replace(model, load_seconds=time.perf_counter() - started), device)
 
 
 def _verify_digest(source: ModelSource) -> None:
@@ -83,37 +95,37 @@ def _verify_digest(source: ModelSource) -> None:
         raise DamagedModel(source.reference.name, "the file changed after it was listed; ask again")
 
 
-def _probe(preprocessing: Preprocessing, size: ImageSize) -> Tensor:
-    """Return a random picture as the model's input, (1, channel, height, width)."""
-    generator = torch.Generator().manual_seed(PROBE_SEED)
-    picture = torch.rand(1, 3, size.height, size.width, generator=generator)
-    return preprocess(picture, preprocessing)
+def import_file(source: ModelSource) -> ModelGraph:
+    """Read the file of a model with the importer of its format.
 
-
-def _shapes(graph: ModelGraph, probe: Tensor, name: str) -> dict[str, tuple[int, ...]]:
+    Raises:
+        DamagedModel, UnsupportedModel: as the importers.
+    """
+    name = source.reference.name
     try:
-        return graph.shapes(probe)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        size = tuple(probe.shape[1:])
-        raise ModelUnusable(name, f"it does not take an input of shape {size} (the manifest's): {error}") from error
+        kind = source.reference.format or "onnx"
+        return IMPORTERS[kind](source.path, name=name, **_hints(source))
+    except PhospheneError:
+        raise
+    except Exception as error:  # a damaged file may contradict itself in more ways than the importers foresee
+        raise DamagedModel(name, f"its file contradicts itself: {type(error).__name__}: {error}"[:500]) from error
 
 
-def _takes_other_sizes(graph: ModelGraph, preprocessing: Preprocessing) -> bool:
-    """Tell whether the network runs on a larger picture too; fully connected layers after a flatten do not."""
-    size = preprocessing.size
-    larger = ImageSize(size.height + OTHER_SIZE_PIXELS, size.width + OTHER_SIZE_PIXELS)
-    try:
-        with torch.no_grad():
-            graph(_probe(replace(preprocessing, fixed_size=False), larger))
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False
-    return True
+def _hints(source: ModelSource) -> dict[str, tuple[int, int]]:
+    """Return what the manifest tells an importer: a scripted module does not say the size of picture that it takes."""
+    if source.reference.format != "torchscript" or "size" in source.left_open:
+        return {}
+    return {"size": (source.preprocessing.size.height, source.preprocessing.size.width)}
 
 
-def _parity(source: ModelSource, graph: ModelGraph, probe: Tensor) -> Parity | None:
-    if source.reference.format != "onnx":
-        return None
-    return measure_onnx_parity(graph, source.path, (probe,), name=source.reference.name)
+def compare(source: ModelSource, graph: ModelGraph, inputs: Sequence[Tensor]) -> Comparison:
+    """Compare a graph with the runtime that its file was made for, on inputs that the file accepts.
+
+    Raises:
+        ParityFailure: the outputs depart.
+    """
+    kind = source.reference.format or "onnx"
+    return measure_parity(graph, source.path, inputs, name=source.reference.name, model_format=kind)
 
 
 def _logits_layer(graph: ModelGraph, source: ModelSource, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -142,26 +154,3 @@ def _output_layer(graph: ModelGraph) -> str:
     while node is not None and node.name in by_node and by_node[node.name].kind in {"softmax", "log_softmax"}:
         node = next(iter(node.all_input_nodes), None)
     return by_node[node.name].name if node is not None and node.name in by_node else ""
-
-
-def _row(graph: ModelGraph, layer: GraphLayer, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
-    inside = {layer.name} | {name for name in graph.layers if name.startswith(f"{layer.name}.")}
-    parameters = {parameter for name in inside for parameter in graph.layers[name].parameters}
-    return Layer(
-        name=layer.name,
-        kind=layer.kind,
-        shape=shapes.get(layer.name, ())[1:],
-        parameter_count=_count(graph, parameters),
-        filter_shape=_filter_shape(graph, layer),
-    )
-
-
-def _count(graph: ModelGraph, targets: set[str]) -> int:
-    return sum(graph.tensor(target).numel() for target in targets)
-
-
-def _filter_shape(graph: ModelGraph, layer: GraphLayer) -> tuple[int, ...]:
-    """Return (filter, channel, spatial...) of a layer's filters; empty where it has none."""
-    if layer.filters is None:
-        return ()
-    return tuple(filter_first(layer.filters, graph.tensor(layer.filters.weight)).shape)

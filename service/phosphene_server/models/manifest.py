@@ -1,18 +1,25 @@
 """The manifest: the YAML file beside a model that says what the file cannot."""
 
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import yaml
 from annotated_types import Ge, Gt, MaxLen, MinLen
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from phosphene_server.errors import DamagedModel
 from phosphene_server.values.image import ImageSize
-from phosphene_server.values.model import ChannelOrder, Preprocessing
+from phosphene_server.values.model import ChannelOrder, NamedTensor, PictureLayout, Preprocessing
+from phosphene_server.values.work import OpenSetting
 
 FILE_NAME = "manifest.yaml"
+
+MAXIMUM_BYTES = 2**20
+"""A manifest with the thousand labels of ImageNet has some 20 KB."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -27,11 +34,16 @@ class InputManifest:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
+    name: str = ""
+    """The input that reads pictures; empty: the first of floating-point numbers with four axes."""
     size: tuple[Annotated[int, Ge(8)], Annotated[int, Ge(8)]] | None = None
     """Height and width, in pixels; None: what the file says, or 224 by 224."""
     fixed_size: bool = False
     """Whether the network takes that size alone."""
-    channel_order: ChannelOrder = "rgb"
+    channel_order: ChannelOrder | None = None
+    """None: gray where the file says that there is one channel, otherwise rgb."""
+    layout: PictureLayout | None = None
+    """`nchw`, the channels before height and width, or `nhwc`, after them; None: as the file's shape looks."""
     range: tuple[Number, Number] = (0.0, 1.0)
     """The values of black and white before the mean is subtracted."""
     mean: Annotated[tuple[Number, ...], MinLen(1), MaxLen(3)] = (0.485, 0.456, 0.406)
@@ -42,14 +54,24 @@ class InputManifest:
         height, width = self.size or (224, 224)
         channels = 1 if self.channel_order == "gray" else 3
         return Preprocessing(
-            channel_order=self.channel_order,
+            channel_order=self.channel_order or "rgb",
             low=self.range[0],
             high=self.range[1],
             mean=self.mean if len(self.mean) == channels else self.mean[:1] * channels,
             std=self.std if len(self.std) == channels else self.std[:1] * channels,
             size=ImageSize(height, width),
             fixed_size=self.fixed_size,
+            layout=self.layout or "nchw",
         )
+
+    def left_open(self) -> frozenset[OpenSetting]:
+        """Return the settings that the file decides, as far as it says anything."""
+        said: dict[OpenSetting, object] = {
+            "size": self.size,
+            "channel_order": self.channel_order,
+            "layout": self.layout,
+        }
+        return frozenset(setting for setting, value in said.items() if value is None)
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,8 @@ class Manifest:
     trusted: bool = False
     """Whether TorchScript and torch.export files, which are programs, may be loaded."""
     input: InputManifest = field(default_factory=InputManifest)
+    other_inputs: dict[str, Any] = field(default_factory=dict)
+    """What the inputs that are no picture get: for each a number, or nested lists of numbers."""
     labels: str | tuple[str, ...] = ()
     """The class names in order, or the name of a file beside the manifest with one in each line."""
     logits: str = ""
@@ -77,6 +101,15 @@ class Manifest:
 _ADAPTER = TypeAdapter(Manifest)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML without aliases, with which a few lines can stand for more than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not read", None)
+        return super().compose_node(parent, index)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a version folder; an empty one where there is none.
 
@@ -84,17 +117,32 @@ def read_manifest(folder: Path) -> Manifest:
         DamagedModel: it is no YAML, or a field is wrong; the error names the field.
     """
     path = folder / FILE_NAME
-    if not path.exists():
-        return Manifest()
+    return parse_manifest(path, name=_name(folder)) if path.exists() else Manifest()
+
+
+def parse_manifest(path: Path, *, name: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: The YAML file.
+        name: What errors call the model.
+
+    Raises:
+        DamagedModel: it is no YAML, or a field is wrong; the error names the field.
+    """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if path.stat().st_size > MAXIMUM_BYTES:
+            raise DamagedModel(name, f"the manifest has {path.stat().st_size} bytes; at most {MAXIMUM_BYTES} are read")
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DamagedModel(_name(folder), f"manifest field {place}: {first['msg']}, got {first['input']!r}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DamagedModel(_name(folder), f"manifest is not valid YAML: {error}") from error
+        raise DamagedModel(
+            name, f"manifest field {place}: {first['msg']}, got {reprlib.repr(first['input'])}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedModel(name, f"manifest is not valid YAML: {error}") from error
 
 
 def read_labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
@@ -109,6 +157,27 @@ def read_labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     if path.parent != folder or not path.is_file():
         raise DamagedModel(_name(folder), f"labels: no file {manifest.labels!r} beside the manifest")
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def read_other_inputs(folder: Path, manifest: Manifest) -> tuple[NamedTensor, ...]:
+    """Return what a manifest gives the inputs that are no picture.
+
+    Raises:
+        DamagedModel: a value is neither a number nor nested lists of numbers of one shape.
+    """
+    return tuple(NamedTensor(name, _array(folder, name, value)) for name, value in manifest.other_inputs.items())
+
+
+def _array(folder: Path, name: str, value: Any) -> NDArray[np.generic]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        got = reprlib.repr(value)
+        detail = f"manifest field other_inputs.{name}: expected a number or nested lists of numbers, got {got}"
+        raise DamagedModel(_name(folder), detail)
+    return array
 
 
 def _name(folder: Path) -> str:

@@ -5,15 +5,22 @@ has this one function for it, and all that it does stands in the model's `Prepro
 """
 
 import functools
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene_server.values.model import Preprocessing
+from phosphene_server.values.model import PictureLayout, Preprocessing
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray, ITU-R Recommendation BT.601."""
+
+CHANNEL_AXES: Mapping[PictureLayout, int] = {"nchw": 1, "nhwc": 3}
+"""Where each layout has the channels."""
+
+SPATIAL_AXES: Mapping[PictureLayout, tuple[int, int]] = {"nchw": (2, 3), "nhwc": (1, 2)}
+"""Where each layout has the height and the width."""
 
 
 def preprocess(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -24,13 +31,15 @@ def preprocess(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
         preprocessing: What the model expects.
 
     Returns:
-        (batch, 3 or 1, height, width) on the same device and of the same type: resized where the model takes one size
-        alone (bilinear, antialiased), in the model's channel order, stretched to its range, less mean, over std.
+        (batch, 3 or 1, height, width), or (batch, height, width, 3 or 1) as the layout says, on the same device and of
+        the same type: resized where the model takes one size alone (bilinear, antialiased), in the model's channel
+        order, stretched to its range, less mean, over std.
     """
     resized = _resized(pictures, preprocessing)
     ordered = _ordered(resized, preprocessing)
     gain, offset = _gain_and_offset(preprocessing, pictures.dtype, pictures.device)
-    return ordered * gain + offset
+    scaled = ordered * gain + offset
+    return scaled.permute(0, 2, 3, 1) if preprocessing.layout == "nhwc" else scaled
 
 
 def _resized(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:

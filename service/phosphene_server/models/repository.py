@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phosphene_server.errors import DamagedModel, ModelUnusable, NotFound, nearest_names
-from phosphene_server.models.manifest import Manifest, read_labels, read_manifest
+from phosphene_server.models.manifest import Manifest, read_labels, read_manifest, read_other_inputs
 from phosphene_server.values.model import ModelFormat, ModelReference, ModelSummary
 from phosphene_server.values.work import ModelSource
 
@@ -108,16 +108,7 @@ class Repository:
         manifest = read_manifest(file.folder)
         _check_trust(file, manifest)
         self._check_digests(file, manifest)
-        return ModelSource(
-            reference=file.reference,
-            path=file.path,
-            sha256=self._digest(file.path),
-            size_bytes=file.path.stat().st_size,
-            description=manifest.description,
-            preprocessing=manifest.input.preprocessing(),
-            labels=read_labels(file.folder, manifest),
-            logits_layer=manifest.logits,
-        )
+        return model_source(file.reference, file.path, manifest, folder=file.folder, sha256=self._digest(file.path))
 
     def _names(self) -> dict[str, Path]:
         """Return the folder of each model that has a version; later roots hide earlier ones."""
@@ -150,6 +141,36 @@ class Repository:
             with path.open("rb") as stream:
                 self._digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
         return self._digests[key]
+
+
+def model_source(
+    reference: ModelReference, path: Path, manifest: Manifest, *, folder: Path, sha256: str
+) -> ModelSource:
+    """Return what a worker needs to load a file.
+
+    Args:
+        reference: The complete reference to it.
+        path: The file.
+        manifest: What the operator says of it.
+        folder: Where the manifest's labels are.
+        sha256: The digest of the file.
+
+    Raises:
+        DamagedModel: the manifest's labels or other inputs cannot be read.
+    """
+    return ModelSource(
+        reference=reference,
+        path=path,
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        description=manifest.description,
+        preprocessing=manifest.input.preprocessing(),
+        labels=read_labels(folder, manifest),
+        logits_layer=manifest.logits,
+        picture_input=manifest.input.name,
+        other_inputs=read_other_inputs(folder, manifest),
+        left_open=manifest.input.left_open(),
+    )
 
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
@@ -195,7 +216,7 @@ def _check_trust(file: ModelFile, manifest: Manifest) -> None:
     if file.reference.format in PROGRAMS and not manifest.trusted:
         raise ModelUnusable(
             file.title,
-            f"{file.path.name} is of a format that holds programs; they are not run here, but only the operator can "
+            f"{file.path.name} is of a format that holds programs; they are inspected, but only the operator can "
             f"vouch for such a file: if you trust its author, say `trusted: true` in the manifest.yaml beside it",
         )
 

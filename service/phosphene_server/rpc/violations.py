@@ -61,7 +61,7 @@ def _violation(detail: ErrorDetails, message: Message) -> InvalidArgument:
     context = detail.get("ctx", {})
     if detail["type"] == "value_error":  # a rule of the values about several fields, see values/maximization.py
         name, expected, came = context["error"].args
-        return InvalidArgument(f"{path}.{name}" if name else path, came, expected)
+        return InvalidArgument(f"{path}.{name}".strip("."), came, expected)
     if detail["type"] in ("missing", "union_tag_not_found"):
         names = choices(field) if field else ()
         return InvalidArgument(path, "nothing", f"one of {', '.join(map(repr, names))}" if names else "a value")

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from phosphene_server.values.image import EncodedImage, ImageEncoding, ImageSize
-from phosphene_server.values.model import ModelReference, Name
+from phosphene_server.values.model import ModelReference, Name, NamedTensor
 
 Finite = Field(allow_inf_nan=False)
 Index = Annotated[int, Ge(0)]
 
 DEEPEST_SUM = 4
 """The most weighted sums that lie within one another."""
+
+LARGEST_FIXED_INPUTS = 2**24
+"""The most bytes of all `fixed_inputs` together: a request comes back in `accepted`, beside other things."""
 
 
 # Objectives
@@ -308,6 +311,12 @@ class MaximizeActivationRequest:
     frames: FrameOptions = FrameOptions(every_steps=16)
     result: ResultOptions = field(default_factory=ResultOptions)
     linger: Annotated[float, Ge(0), Le(86_400)] = 0.0
+    fixed_inputs: Annotated[tuple[NamedTensor, ...], MaxLen(64)] = ()
+
+    def __post_init__(self) -> None:
+        size = sum(item.value.nbytes for item in self.fixed_inputs)
+        if size > LARGEST_FIXED_INPUTS:
+            raise ValueError("fixed_inputs", f"at most {LARGEST_FIXED_INPUTS:,} bytes together", f"{size:,} bytes")
 
 
 # Events

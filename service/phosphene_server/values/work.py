@@ -7,6 +7,7 @@ it is submitted, tells its events, and ends with `JobFinished` or `JobFailed`.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from phosphene_server.errors import PhospheneError
 from phosphene_server.values.filter import ExtractFiltersRequest, ExtractFiltersResponse
@@ -18,7 +19,10 @@ from phosphene_server.values.maximization import (
     MaximizationWarning,
     MaximizeActivationRequest,
 )
-from phosphene_server.values.model import Model, ModelReference, Preprocessing
+from phosphene_server.values.model import Model, ModelReference, NamedTensor, Preprocessing
+
+OpenSetting = Literal["size", "channel_order", "layout"]
+"""What a manifest may leave to the file."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class ModelSource:
     labels: tuple[str, ...]
     logits_layer: str
     """The layer of the class logits; empty: the importer takes the output, or what a final softmax reads."""
+    picture_input: str = ""
+    """The input that reads pictures; empty: the first of floating-point numbers with four axes."""
+    other_inputs: tuple[NamedTensor, ...] = ()
+    """What the other inputs get where a request does not say it; one number stands for a tensor full of it."""
+    left_open: frozenset[OpenSetting] = frozenset()
+    """The settings of `preprocessing` that the manifest leaves to the file."""
 
 
 # Tasks

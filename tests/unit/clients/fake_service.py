@@ -76,7 +76,18 @@ class Models(model_pb2_grpc.ModelServiceServicer):
             await self._not_found(request.model.name, context)
         layers = [
             model_pb2.Layer(
-                name="conv1", kind="convolution", shape=[8, 16, 16], parameter_count=224, filter_shape=[8, 3, 3, 3]
+                name="conv1",
+                kind="convolution",
+                shape=[8, 16, 16],
+                parameter_count=224,
+                filter_shape=[8, 3, 3, 3],
+                receptive_field=model_pb2.ReceptiveField(
+                    height=3,
+                    width=3,
+                    grid=model_pb2.PixelGrid(row_stride=1, column_stride=2, row_offset=0, column_offset=0.5),
+                ),
+                multiply_accumulates=55296,
+                gradient_reaches_input=True,
             ),
             model_pb2.Layer(name="fc", kind="linear", shape=[2], parameter_count=18, filter_shape=[2, 8]),
         ]
@@ -102,6 +113,7 @@ class Models(model_pb2_grpc.ModelServiceServicer):
                 parity=parity,
                 inputs=inputs,
                 parameter_count=242,
+                multiply_accumulates=1_234_567,
                 description="Small.",
             )
         )

@@ -1,12 +1,14 @@
 """The choices of a maximization on their way to the wire and back."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from phosphene import errors, objectives, optimizers, parameterizations, penalties, stop_rules, transforms
 from phosphene._wire import choices
 from phosphene._wire.maximizations import decode_settings, encode_settings
+from phosphene._wire.tensors import as_arrays
 from phosphene.maximizations import MaximizationSettings
 from phosphene.models import ModelReference
 from phosphene.v1 import maximization_pb2 as pb
@@ -115,3 +117,22 @@ def test_jitter_takes_exactly_one_limit():
     for limits in ({}, {"pixels": 1, "fraction": 0.5}):
         with pytest.raises(TypeError, match="exactly one"):
             transforms.jitter(**limits)
+
+
+def test_fixed_inputs_survive_the_wire():
+    mask = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    settings = replace(MINIMAL, fixed_inputs={"mask": mask, "scale": np.asarray(2)})
+    decoded = decode_settings(encode_settings(settings)).fixed_inputs
+    assert list(decoded) == ["mask", "scale"]
+    assert np.array_equal(decoded["mask"], mask)
+    assert decoded["mask"].dtype == np.float32
+    assert decoded["scale"] == 2
+
+
+def test_a_fixed_input_that_is_no_array_names_its_field():
+    with pytest.raises(errors.InvalidArgument) as caught:
+        as_arrays({"mask": 1.0, "steps": [[1, 2], [3]]})
+    assert caught.value.field == "fixed_inputs[1].value"
+    with pytest.raises(errors.InvalidArgument) as caught:
+        encode_settings(replace(MINIMAL, fixed_inputs={"mask": np.asarray("text")}))
+    assert caught.value.field == "fixed_inputs[0].value"

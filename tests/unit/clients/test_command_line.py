@@ -1,20 +1,26 @@
 """The commands against a scripted server."""
 
+import io
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import typer
 from fake_service import FRAME_STEPS, array, png
+from rich.console import Console
 from typer.testing import CliRunner
 
 import phosphene.cli.serve
 from phosphene import errors, objectives
 from phosphene.cli import app
 from phosphene.cli.kernel_syntax import parse_kernel
-from phosphene.cli.numbers import picture_size, whole_numbers
+from phosphene.cli.layer_table import layer_table, short_number
+from phosphene.cli.models import _input_facts
+from phosphene.cli.numbers import named_values, picture_size, whole_numbers
 from phosphene.cli.objective_syntax import parse_objective
 from phosphene.kernels import layer_kernel
+from phosphene.models import Layer, Model, PixelGrid, Preprocessing, ReceptiveField, TensorSpecification
 from phosphene.pictures import decode
 
 
@@ -35,9 +41,31 @@ def test_models_lists_them(command):
 def test_models_show_has_the_table_of_layers(command):
     answer = command("models", "show", "tiny")
     assert answer.exit_code == 0
-    assert "conv1  convolution  8 x 16 x 16  8 x 3 x 3 x 3         224" in answer.stdout
+    assert "conv1  convolution  8 x 16 x 16  8 x 3 x 3 x 3  3x3 /1x2     55.3K         224" in answer.stdout
+    assert "fc     linear       2            2 x 8          no gradient                 18" in answer.stdout
+    assert "1.23M multiply-accumulates per picture" in answer.stdout
     assert "2: star, ring" in answer.stdout
     assert "within 1.0e-06 of 3 of onnxruntime 1" in answer.stdout
+
+
+@pytest.mark.parametrize(("width", "headings"), [(120, {"filters", "sees", "MACs"}), (80, {"sees", "MACs"})])
+def test_the_table_of_layers_fits_the_terminal(width, headings):
+    field = ReceptiveField(107, 107, False, PixelGrid((16, 16), (14, 14)))
+    layer = Layer(
+        "inception4a.branch2", "batch_normalization", (208, 14, 14), 179712, (208, 96, 3, 3), field, 35_223_552
+    )
+    console = Console(width=width, file=io.StringIO())
+    console.print(layer_table((layer,), width=width))
+    written = console.file.getvalue()
+    assert {"filters", "sees", "MACs"} & set(written.splitlines()[0].split()) == headings
+    assert all(whole in written for whole in ("inception4a.branch2", "107x107 /16", "35.2M", "179,712"))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, ""), (999, "999"), (1000, "1K"), (999_999, "1M"), (1_498_376_192, "1.5G")]
+)
+def test_large_numbers_are_written_with_a_unit(number, text):
+    assert short_number(number) == text
 
 
 def test_filters_writes_the_figure_and_the_weights(command, service, tmp_path):
@@ -211,3 +239,42 @@ def test_serve_without_the_server_says_what_to_install(monkeypatch):
     answer = CliRunner().invoke(app, ["serve"])
     assert answer.exit_code == 1
     assert answer.stderr == "error: the server is not installed: run pip install 'phosphene[server]'\n"
+
+
+def test_maximize_sends_what_other_inputs_get(command, service, tmp_path):
+    np.save(tmp_path / "mask.npy", np.ones((1, 2, 3), np.float32))
+    words = ("--steps", "64", "--input", "mask=mask.npy", "--input", "scale=0.5")
+    assert command("maximize", "tiny", "class:star", *words).exit_code == 0
+    fixed = {item.name: array(item.value) for item in service.maximizations.requests[-1].fixed_inputs}
+    assert fixed["mask"].shape == (1, 2, 3)
+    assert fixed["scale"] == 0.5
+
+
+@pytest.mark.parametrize("text", ["mask", "=1", "mask=", "mask=missing.npy"])
+def test_an_input_is_a_name_and_a_number_or_file(text):
+    with pytest.raises(typer.BadParameter):
+        named_values([text], option="--input")
+
+
+def test_a_file_of_pickles_is_not_read(tmp_path):
+    np.save(tmp_path / "evil.npy", np.asarray([print], dtype=object))
+    with pytest.raises(typer.BadParameter, match=r"expected a number or a \.npy file"):
+        named_values([f"mask={tmp_path / 'evil.npy'}"], option="--input")
+
+
+def test_a_fixed_batch_and_other_inputs_are_shown():
+    mask = TensorSpecification("mask", "float32", (-1, 1, 16, 16))
+    picture = TensorSpecification("image", "float32", (2, 3, 16, 16))
+    model = fixed_model(inputs=(picture, mask), required_inputs=("mask",))
+    assert list(_input_facts(model)) == [
+        ("", "pictures of other sizes are resized to it"),
+        ("batch", "fixed in the file: 2 at a time, any number is split"),
+        ("other input", "mask: float32 any x 1 x 16 x 16, required"),
+    ]
+
+
+def fixed_model(**changes: object) -> Model:
+    preprocessing = Preprocessing("rgb", 0.0, 1.0, (0.5,) * 3, (0.25,) * 3, (16, 16), True)
+    facts = {"batch_handling": "split", "fixed_batch_size": 2, "picture_input": "image", **changes}
+    empty = {field.name: () for field in fields(Model)}
+    return Model(**{**empty, "preprocessing": preprocessing, **facts})

@@ -28,6 +28,16 @@ def test_a_model_tells_its_layers(client):
     assert model.layer("fc").filter_shape == (2, 8)
 
 
+def test_a_model_tells_what_its_layers_see_and_cost(client):
+    model = client.model("tiny")
+    first, last = model.layers
+    field = first.receptive_field
+    assert (field.height, field.width, field.whole_picture, str(field)) == (3, 3, False, "3x3 /1x2")
+    assert field.grid.pixel(2, 3) == (2.0, 6.5)
+    assert (first.multiply_accumulates, model.multiply_accumulates) == (55296, 1_234_567)
+    assert (last.receptive_field, first.gradient_reaches_input, last.gradient_reaches_input) == (None, True, False)
+
+
 def test_a_model_shows_its_layers_as_a_table(client):
     assert "<td>conv1</td><td>convolution</td><td>8 × 16 × 16</td>" in client.model("tiny")._repr_html_()
 

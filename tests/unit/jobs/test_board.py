@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Overloaded, WorkerLost
@@ -21,7 +22,7 @@ from phosphene_server.values.maximization import (
     ResultOptions,
     WatchMaximizationRequest,
 )
-from phosphene_server.values.model import ModelReference
+from phosphene_server.values.model import ModelReference, NamedTensor
 from phosphene_server.values.work import Checkpoint, JobCheckpointed, JobFailed, PrepareMaximization
 from tests.unit.jobs.front_fakes import FakeWorker, frame, make_root, request, result
 
@@ -284,6 +285,14 @@ async def test_the_list_is_newest_first_and_new_jobs_do_not_shift_its_pages(make
     pages = [[item.maximization_id for item in page.maximizations] for page in (first, second, third)]
     assert pages == [["job-5", "job-4"], ["job-3", "job-2"], ["job-1"]]
     assert third.next_page_token == ""
+
+
+async def test_the_list_leaves_out_tensors(make_board: MakeBoard) -> None:
+    board = make_board()
+    await board.start(replace(request(), fixed_inputs=(NamedTensor("mask", np.ones(3)),)))
+    (listed,) = board.list(ListMaximizationsRequest()).maximizations
+    assert listed.settings.fixed_inputs == ()
+    assert job(board).settings.fixed_inputs == (NamedTensor("mask", np.ones(3)),)
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "1.5", "²", "9" * 50, " 1"])

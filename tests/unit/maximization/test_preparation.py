@@ -15,7 +15,7 @@ from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values import maximization as values
 from phosphene_server.values.image import ImageEncoding, ImageSize
 from phosphene_server.values.maximization import MaximizeActivationRequest
-from phosphene_server.values.model import ModelReference, TensorSpecification
+from phosphene_server.values.model import Layer, ModelReference, TensorSpecification
 from tests.unit.maximization.conftest import PREPROCESSING, loaded, tiny_graph
 
 
@@ -167,6 +167,15 @@ def test_a_layer_that_pictures_do_not_reach_cannot_be_maximised() -> None:
     error = refusal(loaded(graph), ask(values.LayerObjective("weight")))
     assert isinstance(error, LayerUnusable)
     assert error.field == "objective.layer.layer"
+
+
+def test_a_layer_whose_gradient_is_cut_off_cannot_be_maximised() -> None:
+    whole = loaded(tiny_graph())
+    rows = (Layer("conv1", "convolution", (4, 30, 30), 0, gradient_reaches_input=False),)
+    error = refusal(replace(whole, model=replace(whole.model, layers=rows)), ask(values.LayerObjective("conv1")))
+    assert isinstance(error, LayerUnusable)
+    assert (error.layer, error.field) == ("conv1", "objective.layer.layer")
+    assert "gradient" in str(error)
 
 
 def test_a_model_that_does_not_read_pictures_is_not_supported() -> None:

@@ -61,6 +61,16 @@ def test_a_rectifier_with_a_ceiling_is_also_redirected_down_from_it(
     assert result.tolist() == [[1.0, 0.0, 0.0, -1.0]]
 
 
+def test_a_rectifier_of_parts_of_pictures_keeps_the_true_gradient() -> None:
+    builder = GraphBuilder()
+    parts = builder.call(torch.reshape, builder.input("x"), (-1, 2))
+    output = builder.call(torch.relu, parts)
+    builder.layer("relu", "relu", output)
+    graph = builder.build([output], input_specifications=[], output_specifications=[]).cut(["relu"])
+    values = torch.tensor([[-1.0, -1.0, 1.0, 1.0]])
+    assert gradient(graph, values, torch.ones(2, 2), [True]).tolist() == [[0.0, 0.0, 1.0, 1.0]]
+
+
 def test_values_and_true_gradients_are_those_of_the_graph_itself(model: LoadedModel) -> None:
     inputs = torch.randn(3, 3, 16, 16, requires_grad=True)
     model_graph = model.graph.cut(["logits"])

@@ -73,3 +73,17 @@ def test_an_unknown_layer_is_told_with_the_nearest_names(graph):
 def test_a_layer_without_filters_names_layers_that_have_them(graph):
     with pytest.raises(LayerUnusable, match="conv1"):
         graph.filters("relu1")
+
+
+def test_only_tensors_with_four_axes_are_laid_out_channels_last() -> None:
+    builder = GraphBuilder()
+    x = builder.input("x")
+    weight = builder.tensor("weight", torch.randn(4, 3, 3, 3))
+    table = builder.tensor("table", torch.randn(1, 2, 3, 4, 5))
+    convolution = builder.call(torch.nn.functional.conv2d, x, weight)
+    scaled = builder.call(torch.mul, convolution, builder.call(torch.sum, table))
+    specification = TensorSpecification("x", "float32", (-1, 3, -1, -1))
+    graph = builder.build([scaled], input_specifications=[specification], output_specifications=[])
+    graph.to(memory_format=torch.channels_last)
+    assert graph.tensor("weight").is_contiguous(memory_format=torch.channels_last)
+    assert graph.tensor("table").is_contiguous()

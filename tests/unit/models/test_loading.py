@@ -11,7 +11,7 @@ from phosphene_server.errors import DamagedModel, ModelUnusable
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.loading import load_model
 from phosphene_server.values.image import ImageSize
-from phosphene_server.values.model import ModelReference, Preprocessing
+from phosphene_server.values.model import ModelReference, PixelGrid, Preprocessing, ReceptiveField
 from phosphene_server.values.work import ModelSource
 
 CPU = torch.device("cpu")
@@ -63,6 +63,16 @@ def test_the_table_tells_shapes_filters_and_parameters(tmp_path):
     assert rows["conv"].shape == (8, 6, 6)
     assert rows["conv"].filter_shape == (8, 3, 3, 3)
     assert (rows["conv"].parameter_count, rows["fc"].parameter_count) == (8 * 27, 40)
+
+
+def test_the_table_tells_what_a_layer_sees_and_costs(tmp_path):
+    model = load(write_classifier(tmp_path / "model.onnx")).model
+    rows = {row.name: row for row in model.layers}
+    assert rows["conv"].receptive_field == ReceptiveField(3, 3, False, PixelGrid(1.0, 1.0, 1.0, 1.0))
+    assert rows["fc"].receptive_field == ReceptiveField(8, 8, True, None)
+    assert (rows["conv"].multiply_accumulates, rows["fc"].multiply_accumulates) == (8 * 27 * 36, 40)
+    assert model.multiply_accumulates == 8 * 27 * 36 + 40
+    assert all(row.gradient_reaches_input for row in model.layers)
 
 
 def test_the_logits_are_what_a_final_softmax_reads(tmp_path):

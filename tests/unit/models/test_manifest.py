@@ -1,9 +1,10 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from phosphene_server.errors import DamagedModel
-from phosphene_server.models.manifest import Manifest, read_labels, read_manifest
+from phosphene_server.models.manifest import Manifest, read_labels, read_manifest, read_other_inputs
 from phosphene_server.values.image import ImageSize
 
 
@@ -59,3 +60,46 @@ def test_labels_are_read_from_the_file_beside_the_manifest(folder):
 def test_labels_are_read_from_nowhere_else(folder, name):
     with pytest.raises(DamagedModel, match="labels"):
         read_labels(folder, write(folder, f"labels: {name}"))
+
+
+def test_what_a_manifest_does_not_say_is_left_to_the_file(folder):
+    assert write(folder, "").input.left_open() == {"size", "channel_order", "layout"}
+    assert write(folder, "input: {size: [8, 8], layout: nhwc}").input.left_open() == {"channel_order"}
+
+
+def test_other_inputs_are_numbers_or_lists_of_them(folder):
+    given = read_other_inputs(folder, write(folder, "other_inputs: {mask: 1, steps: [[1.5, 2], [3, 4]]}"))
+    assert {item.name: item.value.shape for item in given} == {"mask": (), "steps": (2, 2)}
+
+
+@pytest.mark.parametrize("value", ["[[1, 2], [3]]", "text", "null", "{a: 1}", "[2020-01-01]"])
+def test_other_inputs_that_are_no_numbers_are_refused(folder, value):
+    with pytest.raises(DamagedModel, match=r"other_inputs.mask: expected a number or nested lists of numbers"):
+        read_other_inputs(folder, write(folder, f"other_inputs: {{mask: {value}}}"))
+
+
+def test_aliases_that_multiply_are_refused(folder: Path) -> None:
+    lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]" for before, after in pairwise("abcdefghi")]
+    (folder / "manifest.yaml").write_text("\n".join([*lines, "other_inputs: {mask: *i}"]), encoding="utf-8")
+    with pytest.raises(DamagedModel, match="aliases are not read"):
+        read_manifest(folder)
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused(folder: Path) -> None:
+    (folder / "manifest.yaml").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(DamagedModel, match="not valid YAML"):
+        read_manifest(folder)
+
+
+def test_a_manifest_of_megabytes_is_refused(folder: Path) -> None:
+    (folder / "manifest.yaml").write_text("description: " + "a" * 2**21, encoding="utf-8")
+    with pytest.raises(DamagedModel, match="at most 1048576"):
+        read_manifest(folder)
+
+
+def test_a_wrong_value_is_shown_in_short(folder: Path) -> None:
+    (folder / "manifest.yaml").write_text(f"labels: {[[1] * 100] * 100}", encoding="utf-8")
+    with pytest.raises(DamagedModel, match="labels") as caught:
+        read_manifest(folder)
+    assert len(str(caught.value)) < 500

@@ -61,3 +61,8 @@ def test_gradients_agree_with_finite_differences(order: str) -> None:
     )
     pictures = torch.rand(1, 3, 5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda it: preprocess(it, preprocessing), pictures)
+
+
+def test_channels_last_have_the_same_values_at_other_places() -> None:
+    first = preprocess(PICTURES, PLAIN)
+    assert torch.equal(preprocess(PICTURES, replace(PLAIN, layout="nhwc")), first.permute(0, 2, 3, 1))

@@ -159,6 +159,9 @@ MAXIMIZE = [
     *encoding("result.encoding"),
     ("linger { seconds: -1 }", "linger", "a number of at least 0, got -1.0"),
     ("linger { seconds: 86401 }", "linger", "a number of at most 86400, got 86401.0"),
+    ('fixed_inputs { name: "mask" }', "fixed_inputs[0].value", "a value, got nothing"),
+    ("fixed_inputs { value { data_type: 4 data: 'a' } }", "fixed_inputs[0].name", "at least 1 character, got ''"),
+    *tensor("fixed_inputs[0].value", 'fixed_inputs { name: "mask" value {', "} }"),
 ]
 EXTRACT = [
     ("layer: ''", "layer", "at least 1 character, got ''"),
@@ -283,3 +286,11 @@ def test_a_long_value_is_shortened() -> None:
     with pytest.raises(InvalidArgument) as caught:
         read("GetModel", f'model {{ name: "{"é" * 10000}" }}')
     assert len(caught.value.value) == 60
+
+
+def test_fixed_inputs_have_a_limit_together() -> None:
+    size = 2**24 + 1
+    tensor = f'value {{ data_type: DATA_TYPE_UINT8 shape: [{size}] data: "{"a" * size}" }}'
+    with pytest.raises(InvalidArgument, match="at most 16,777,216 bytes together, got 16,777,217 bytes") as caught:
+        read("MaximizeActivation", f'{MODEL} {OBJECTIVE} fixed_inputs {{ name: "mask" {tensor} }}')
+    assert caught.value.field == "fixed_inputs"

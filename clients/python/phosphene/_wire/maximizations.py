@@ -1,10 +1,11 @@
 """Maximizations: settings to requests and back, events to values."""
 
 from datetime import UTC
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
+from numpy.typing import NDArray
 
 from phosphene._wire.building import build, invalid
 from phosphene._wire.choices import (
@@ -23,7 +24,7 @@ from phosphene._wire.enumerations import decode_word
 from phosphene._wire.images import encode_encoding
 from phosphene._wire.models import decode_reference, encode_reference
 from phosphene._wire.objectives import decode_objective, encode_objective
-from phosphene._wire.tensors import decode_tensor
+from phosphene._wire.tensors import decode_tensor, encode_tensor
 from phosphene.maximizations import (
     Event,
     Frame,
@@ -36,7 +37,7 @@ from phosphene.maximizations import (
     Result,
     StopReason,
 )
-from phosphene.v1 import image_pb2
+from phosphene.v1 import image_pb2, model_pb2
 from phosphene.v1 import maximization_pb2 as pb
 
 
@@ -64,6 +65,10 @@ def encode_settings(settings: MaximizationSettings) -> pb.MaximizeActivationRequ
         frames=_frames(settings),
         result=build(pb.ResultOptions, "result", tensors=settings.tensors),
         linger=_duration(settings.linger, "linger"),
+        fixed_inputs=[
+            _named_tensor(name, value, f"fixed_inputs[{index}]")
+            for index, (name, value) in enumerate(settings.fixed_inputs.items())
+        ],
     )
 
 
@@ -94,6 +99,7 @@ def decode_settings(message: pb.MaximizeActivationRequest) -> MaximizationSettin
         frame_quality=frames.encoding.quality if frames.encoding.HasField("quality") else None,
         tensors=message.result.tensors if message.result.HasField("tensors") else None,
         linger=message.linger.ToTimedelta().total_seconds() if message.HasField("linger") else None,
+        fixed_inputs={item.name: decode_tensor(item.value) for item in message.fixed_inputs},
     )
 
 
@@ -122,6 +128,11 @@ def decode_maximization(message: pb.Maximization) -> Maximization:
         create_time=message.create_time.ToDatetime(tzinfo=UTC),
         error=message.error,
     )
+
+
+def _named_tensor(name: str, value: NDArray[Any], field: str) -> model_pb2.NamedTensor:
+    tensor = encode_tensor(np.asarray(value), field=f"{field}.value")
+    return build(model_pb2.NamedTensor, field, name=name, value=tensor)
 
 
 def _size(size: tuple[int, int] | None) -> image_pb2.ImageSize | None:

@@ -5,6 +5,7 @@ from typing import cast
 from phosphene._wire.building import build
 from phosphene._wire.enumerations import decode_word, encode_word
 from phosphene.models import (
+    BatchHandling,
     ChannelOrder,
     Layer,
     Model,
@@ -12,7 +13,10 @@ from phosphene.models import (
     ModelReference,
     ModelSummary,
     Parity,
+    PictureLayout,
+    PixelGrid,
     Preprocessing,
+    ReceptiveField,
     TensorSpecification,
 )
 from phosphene.v1 import model_pb2, tensor_pb2
@@ -57,11 +61,25 @@ def decode_model(message: model_pb2.Model) -> Model:
         layers=tuple(_layer(item) for item in message.layers),
         parity=_parity(message.parity) if message.HasField("parity") else None,
         load_seconds=message.load_seconds,
+        parity_note=message.parity_note,
+        batch_handling=_batch_handling(message.batch_handling or model_pb2.BATCH_HANDLING_ANY),
+        fixed_batch_size=message.fixed_batch_size,
+        picture_input=message.picture_input,
+        required_inputs=tuple(message.required_inputs),
+        multiply_accumulates=message.multiply_accumulates,
     )
 
 
 def _format(number: int) -> ModelFormat:
     return cast("ModelFormat", decode_word(model_pb2.ModelFormat.DESCRIPTOR, number))
+
+
+def _batch_handling(number: int) -> BatchHandling:
+    return cast("BatchHandling", decode_word(model_pb2.BatchHandling.DESCRIPTOR, number))
+
+
+def _layout(number: int) -> PictureLayout:
+    return cast("PictureLayout", decode_word(model_pb2.PictureLayout.DESCRIPTOR, number))
 
 
 def _specification(message: model_pb2.TensorSpecification) -> TensorSpecification:
@@ -79,11 +97,30 @@ def _preprocessing(message: model_pb2.Preprocessing) -> Preprocessing:
         std=tuple(message.std),
         size=(message.size.height, message.size.width),
         fixed_size=message.fixed_size,
+        layout=_layout(message.layout or model_pb2.PICTURE_LAYOUT_NCHW),
     )
 
 
 def _layer(message: model_pb2.Layer) -> Layer:
-    return Layer(message.name, message.kind, tuple(message.shape), message.parameter_count, tuple(message.filter_shape))
+    return Layer(
+        name=message.name,
+        kind=message.kind,
+        shape=tuple(message.shape),
+        parameter_count=message.parameter_count,
+        filter_shape=tuple(message.filter_shape),
+        receptive_field=_receptive_field(message.receptive_field) if message.HasField("receptive_field") else None,
+        multiply_accumulates=message.multiply_accumulates,
+        gradient_reaches_input=message.gradient_reaches_input,
+    )
+
+
+def _receptive_field(message: model_pb2.ReceptiveField) -> ReceptiveField:
+    grid = _pixel_grid(message.grid) if message.HasField("grid") else None
+    return ReceptiveField(message.height, message.width, message.whole_picture, grid)
+
+
+def _pixel_grid(message: model_pb2.PixelGrid) -> PixelGrid:
+    return PixelGrid((message.row_stride, message.column_stride), (message.row_offset, message.column_offset))
 
 
 def _parity(message: model_pb2.Parity) -> Parity:

@@ -1,13 +1,30 @@
 """Arrays to tensor messages and back: row-major, little-endian."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from phosphene._wire.building import invalid
 from phosphene._wire.enumerations import decode_word, words
 from phosphene.v1 import tensor_pb2
+
+
+def as_arrays(values: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    """Numbers and nested lists of them as arrays, by name.
+
+    Raises:
+        InvalidArgument: one of them is neither.
+    """
+    arrays = {}
+    for index, (name, value) in enumerate(values.items()):
+        try:
+            arrays[name] = np.asarray(value)
+        except ValueError as error:
+            expected = "a number, an array, or lists of numbers of one length"
+            raise invalid(f"fixed_inputs[{index}].value", expected=expected, value=value) from error
+    return arrays
 
 
 def encode_tensor(array: NDArray[np.generic], *, field: str) -> tensor_pb2.Tensor:

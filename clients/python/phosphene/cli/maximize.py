@@ -11,7 +11,7 @@ from rich.markup import escape
 from phosphene import parameterizations
 from phosphene.cli.connections import ModelRepository, Server, open_client
 from phosphene.cli.consoles import notices, output
-from phosphene.cli.numbers import picture_size
+from phosphene.cli.numbers import named_values, picture_size
 from phosphene.cli.objective_syntax import TEACHING, parse_objective
 from phosphene.cli.progress import display
 from phosphene.client import Run
@@ -60,6 +60,15 @@ def maximize(
         bool, typer.Option("--transforms/--no-transforms", help="Shift, scale and turn the picture at every step.")
     ] = True,
     learning_rate: Annotated[float | None, typer.Option(help="The size of a step.", show_default="0.05")] = None,
+    fixed_inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=NUMBER or NAME=FILE.npy",
+            help="What an input of the model that is no picture gets; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     server: Server = None,
     model_repository: ModelRepository = None,
 ) -> None:
@@ -68,6 +77,7 @@ def maximize(
     Example: [bold]phosphene maximize shapes class:star --seed 7 --animation star.webp[/bold]
     """
     parsed = parse_objective(objective)
+    parsed_inputs = named_values(fixed_inputs or (), option="--input")
     parsed_size = picture_size(size, option="--size")
     made_of = parameterizations.pixels() if parameterization is Parameterization.PIXELS else None
     with (
@@ -82,6 +92,7 @@ def maximize(
             parameterization=made_of,
             transforms=None if transforms else (),
             learning_rate=learning_rate,
+            fixed_inputs=parsed_inputs,
             frame_every=_cadence(frame_every, wanted=frames is not None or animation is not None),
         ) as run,
     ):

@@ -1,17 +1,24 @@
 """`phosphene models`: what the server can look into."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from phosphene.cli import model_files
 from phosphene.cli.connections import ModelRepository, Server, open_client
 from phosphene.cli.consoles import output
-from phosphene.models import Layer, Model, ModelSummary
+from phosphene.cli.layer_table import layer_table, short_number
+from phosphene.models import Model, ModelSummary
 
 app = typer.Typer(
-    help="List the models, or show one: [bold]phosphene models show shapes[/bold].", invoke_without_command=True
+    help="List the models, show one, or bring new ones in: [bold]phosphene models show shapes[/bold].",
+    invoke_without_command=True,
 )
+app.command("check")(model_files.check)
+app.command("add")(model_files.add)
+app.command("export")(model_files.export)
 
 
 @app.callback()
@@ -36,8 +43,9 @@ def show(
     """
     with open_client(server, model_repository) as client:
         model = client.model(name)
-    output().print(_facts(model))
-    output().print(_layers(model.layers))
+    console = output()
+    console.print(_facts(model))
+    console.print(layer_table(model.layers, width=console.width))
 
 
 def _list(summaries: tuple[ModelSummary, ...]) -> Table:
@@ -56,7 +64,11 @@ def _facts(model: Model) -> Table:
     table.add_row("", model.description)
     height, width = preprocessing.size
     table.add_row("input", f"{preprocessing.channel_order.upper()}, {height} x {width} pixels (height x width)")
+    for name, text in _input_facts(model):
+        table.add_row(name, text)
     table.add_row("parameters", f"{model.parameter_count:,}")
+    if model.multiply_accumulates:
+        table.add_row("cost", f"{short_number(model.multiply_accumulates)} multiply-accumulates per picture")
     if model.labels:
         table.add_row("classes", f"{len(model.labels)}: {_few(model.labels)}")
     if model.parity is not None:
@@ -67,22 +79,19 @@ def _facts(model: Model) -> Table:
     return table
 
 
+def _input_facts(model: Model) -> Iterator[tuple[str, str]]:
+    """What is not as usual: a fixed size or batch, and inputs beside the picture."""
+    if model.preprocessing.fixed_size:
+        yield "", "pictures of other sizes are resized to it"
+    if model.batch_handling == "split":
+        yield "batch", f"fixed in the file: {model.fixed_batch_size} at a time, any number is split"
+    for entry in model.inputs:
+        if entry.name != model.picture_input and model.picture_input:
+            shape = " x ".join("any" if length < 0 else str(length) for length in entry.shape)
+            needed = "required" if entry.name in model.required_inputs else "has a default"
+            yield "other input", f"{entry.name}: {entry.data_type} {shape}".rstrip() + f", {needed}"
+
+
 def _few(labels: tuple[str, ...], *, limit: int = 30) -> str:
     shown = ", ".join(labels[:limit])
     return f"{shown}, ..." if len(labels) > limit else shown
-
-
-def _layers(layers: tuple[Layer, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("layer", "kind", "shape", "filters"):
-        # A name is only of use when it is whole.
-        table.add_column(heading, no_wrap=heading == "layer", overflow="fold")
-    table.add_column("parameters", justify="right")
-    for layer in layers:
-        count = f"{layer.parameter_count:,}" if layer.parameter_count else ""
-        table.add_row(layer.name, layer.kind, _times(layer.shape), _times(layer.filter_shape), count)
-    return table
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

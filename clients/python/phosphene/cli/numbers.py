@@ -1,6 +1,12 @@
 """Numbers as they are written on a command line."""
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 
 def whole_numbers(text: str, *, option: str) -> tuple[int, ...]:
@@ -27,3 +33,30 @@ def picture_size(text: str, *, option: str) -> tuple[int, int] | None:
     if len(sides) > 2:
         raise typer.BadParameter(f"expected one number or HEIGHTxWIDTH, got {text!r}", param_hint=option)
     return height, width
+
+
+def named_values(texts: Iterable[str], *, option: str) -> dict[str, NDArray[Any]]:
+    """The arrays of `scale=0.5` and `mask=FILE.npy`, by name."""
+    return dict(_named_value(text, option=option) for text in texts)
+
+
+def _named_value(text: str, *, option: str) -> tuple[str, NDArray[Any]]:
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise typer.BadParameter(f"expected NAME=NUMBER or NAME=FILE.npy, got {text!r}", param_hint=option)
+    try:
+        return name, np.asarray(float(value))
+    except ValueError:
+        return name, _array_file(Path(value), option=option)
+
+
+def _array_file(path: Path, *, option: str) -> NDArray[Any]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise typer.BadParameter(
+            f"expected a number or a .npy file, got {str(path)!r}: {error}", param_hint=option
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise typer.BadParameter(f"expected a .npy file with one array, got {str(path)!r}", param_hint=option)
+    return array

@@ -877,6 +877,7 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
     FRAMES_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     LINGER_FIELD_NUMBER: builtins.int
+    FIXED_INPUTS_FIELD_NUMBER: builtins.int
     steps: builtins.int
     """The number of steps, 1 to 100000. Unset: 256."""
     pictures: builtins.int
@@ -929,6 +930,14 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
     def linger(self) -> google.protobuf.duration_pb2.Duration:
         """How long the job goes on when nobody watches it, up to a day. Unset: it ends at once."""
 
+    @property
+    def fixed_inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[phosphene.v1.model_pb2.NamedTensor]:
+        """What the inputs of the model that are no picture get, up to 16 MiB together. Numbers are converted to the type of the
+        input. A value has the shape of the input, or is a single number, which fills it; where the input has a batch axis,
+        the value may leave that axis out or have 1 there, for all pictures, or one entry for each picture. Unset: what the
+        model's manifest says; an input for which it says nothing is required. Left empty in lists of maximizations.
+        """
+
     def __init__(
         self,
         *,
@@ -946,9 +955,10 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
         frames: Global___FrameOptions | None = ...,
         result: Global___ResultOptions | None = ...,
         linger: google.protobuf.duration_pb2.Duration | None = ...,
+        fixed_inputs: collections.abc.Iterable[phosphene.v1.model_pb2.NamedTensor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_pictures", b"_pictures", "_seed", b"_seed", "_steps", b"_steps", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "pictures", b"pictures", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "transforms", b"transforms"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_pictures", b"_pictures", "_seed", b"_seed", "_steps", b"_steps", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "penalties", b"penalties", "pictures", b"pictures", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "stop_rules", b"stop_rules", "transforms", b"transforms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_pictures", b"_pictures", "_seed", b"_seed", "_steps", b"_steps", "fixed_inputs", b"fixed_inputs", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "penalties", b"penalties", "pictures", b"pictures", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "stop_rules", b"stop_rules", "transforms", b"transforms"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_pictures", b"_pictures"]) -> typing.Literal["pictures"] | None: ...
     @typing.overload

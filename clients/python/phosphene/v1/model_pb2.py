@@ -26,17 +26,21 @@ from phosphene.v1 import image_pb2 as phosphene_dot_v1_dot_image__pb2
 from phosphene.v1 import tensor_pb2 as phosphene_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phosphene/v1/model.proto\x12\x0cphosphene.v1\x1a\x18phosphene/v1/image.proto\x1a\x19phosphene/v1/tensor.proto\"k\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\tH\x00\x88\x01\x01\x12)\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x19.phosphene.v1.ModelFormatB\n\n\x08_version\"M\n\x11ListModelsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.phosphene.v1.ModelSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12*\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x19.phosphene.v1.ModelFormat\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\">\n\x0fGetModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.phosphene.v1.Model\"?\n\x10LoadModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.phosphene.v1.Model\"A\n\x12UnloadModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"\'\n\x13UnloadModelResponse\x12\x10\n\x08unloaded\x18\x01 \x01(\x08\"\xbe\x03\n\x05Model\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x10\n\x08producer\x18\x05 \x01(\t\x12\x31\n\x06inputs\x18\x06 \x03(\x0b\x32!.phosphene.v1.TensorSpecification\x12\x32\n\x07outputs\x18\x07 \x03(\x0b\x32!.phosphene.v1.TensorSpecification\x12\x32\n\rpreprocessing\x18\x08 \x01(\x0b\x32\x1b.phosphene.v1.Preprocessing\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x14\n\x0clogits_layer\x18\n \x01(\t\x12\x17\n\x0fparameter_count\x18\x0b \x01(\x04\x12#\n\x06layers\x18\x0c \x03(\x0b\x32\x13.phosphene.v1.Layer\x12$\n\x06parity\x18\r \x01(\x0b\x32\x14.phosphene.v1.Parity\x12\x14\n\x0cload_seconds\x18\x0e \x01(\x01\"]\n\x13TensorSpecification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\tdata_type\x18\x02 \x01(\x0e\x32\x16.phosphene.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xb3\x01\n\rPreprocessing\x12\x31\n\rchannel_order\x18\x01 \x01(\x0e\x32\x1a.phosphene.v1.ChannelOrder\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0c\n\x04mean\x18\x04 \x03(\x01\x12\x0b\n\x03std\x18\x05 \x03(\x01\x12%\n\x04size\x18\x06 \x01(\x0b\x32\x17.phosphene.v1.ImageSize\x12\x12\n\nfixed_size\x18\x07 \x01(\x08\"a\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x04\x12\x14\n\x0c\x66ilter_shape\x18\x05 \x03(\x03\"_\n\x06Parity\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x19\n\x11largest_deviation\x18\x02 \x01(\x01\x12\x14\n\x0coutput_scale\x18\x03 \x01(\x01\x12\x13\n\x0binput_shape\x18\x04 \x03(\x03*\x7f\n\x0bModelFormat\x12\x1c\n\x18MODEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_FORMAT_ONNX\x10\x01\x12\x1c\n\x18MODEL_FORMAT_TORCHSCRIPT\x10\x02\x12\x1d\n\x19MODEL_FORMAT_TORCH_EXPORT\x10\x03*s\n\x0c\x43hannelOrder\x12\x1d\n\x19\x43HANNEL_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANNEL_ORDER_RGB\x10\x01\x12\x15\n\x11\x43HANNEL_ORDER_BGR\x10\x02\x12\x16\n\x12\x43HANNEL_ORDER_GRAY\x10\x03\x32\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.phosphene.v1.ListModelsRequest\x1a .phosphene.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.phosphene.v1.GetModelRequest\x1a\x1e.phosphene.v1.GetModelResponse2\xb5\x01\n\x11ModelAdminService\x12L\n\tLoadModel\x12\x1e.phosphene.v1.LoadModelRequest\x1a\x1f.phosphene.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .phosphene.v1.UnloadModelRequest\x1a!.phosphene.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phosphene/v1/model.proto\x12\x0cphosphene.v1\x1a\x18phosphene/v1/image.proto\x1a\x19phosphene/v1/tensor.proto\"k\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\tH\x00\x88\x01\x01\x12)\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x19.phosphene.v1.ModelFormatB\n\n\x08_version\"M\n\x11ListModelsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.phosphene.v1.ModelSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12*\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x19.phosphene.v1.ModelFormat\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\">\n\x0fGetModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.phosphene.v1.Model\"?\n\x10LoadModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.phosphene.v1.Model\"A\n\x12UnloadModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\"\'\n\x13UnloadModelResponse\x12\x10\n\x08unloaded\x18\x01 \x01(\x08\"\xf0\x04\n\x05Model\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.phosphene.v1.ModelReference\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x10\n\x08producer\x18\x05 \x01(\t\x12\x31\n\x06inputs\x18\x06 \x03(\x0b\x32!.phosphene.v1.TensorSpecification\x12\x32\n\x07outputs\x18\x07 \x03(\x0b\x32!.phosphene.v1.TensorSpecification\x12\x32\n\rpreprocessing\x18\x08 \x01(\x0b\x32\x1b.phosphene.v1.Preprocessing\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x14\n\x0clogits_layer\x18\n \x01(\t\x12\x17\n\x0fparameter_count\x18\x0b \x01(\x04\x12#\n\x06layers\x18\x0c \x03(\x0b\x32\x13.phosphene.v1.Layer\x12$\n\x06parity\x18\r \x01(\x0b\x32\x14.phosphene.v1.Parity\x12\x14\n\x0cload_seconds\x18\x0e \x01(\x01\x12\x1c\n\x14multiply_accumulates\x18\x0f \x01(\x04\x12\x13\n\x0bparity_note\x18\x19 \x01(\t\x12\x33\n\x0e\x62\x61tch_handling\x18\x14 \x01(\x0e\x32\x1b.phosphene.v1.BatchHandling\x12\x18\n\x10\x66ixed_batch_size\x18\x15 \x01(\r\x12\x15\n\rpicture_input\x18\x16 \x01(\t\x12\x17\n\x0frequired_inputs\x18\x17 \x03(\t\"]\n\x13TensorSpecification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\tdata_type\x18\x02 \x01(\x0e\x32\x16.phosphene.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\"@\n\x0bNamedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.phosphene.v1.Tensor\"\xe0\x01\n\rPreprocessing\x12\x31\n\rchannel_order\x18\x01 \x01(\x0e\x32\x1a.phosphene.v1.ChannelOrder\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0c\n\x04mean\x18\x04 \x03(\x01\x12\x0b\n\x03std\x18\x05 \x03(\x01\x12%\n\x04size\x18\x06 \x01(\x0b\x32\x17.phosphene.v1.ImageSize\x12\x12\n\nfixed_size\x18\x07 \x01(\x08\x12+\n\x06layout\x18\x08 \x01(\x0e\x32\x1b.phosphene.v1.PictureLayout\"\xd6\x01\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x04\x12\x14\n\x0c\x66ilter_shape\x18\x05 \x03(\x03\x12\x35\n\x0freceptive_field\x18\x06 \x01(\x0b\x32\x1c.phosphene.v1.ReceptiveField\x12\x1c\n\x14multiply_accumulates\x18\x07 \x01(\x04\x12\x1e\n\x16gradient_reaches_input\x18\x08 \x01(\x08\"m\n\x0eReceptiveField\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x15\n\rwhole_picture\x18\x03 \x01(\x08\x12%\n\x04grid\x18\x04 \x01(\x0b\x32\x17.phosphene.v1.PixelGrid\"a\n\tPixelGrid\x12\x12\n\nrow_stride\x18\x01 \x01(\x01\x12\x15\n\rcolumn_stride\x18\x02 \x01(\x01\x12\x12\n\nrow_offset\x18\x03 \x01(\x01\x12\x15\n\rcolumn_offset\x18\x04 \x01(\x01\"_\n\x06Parity\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x19\n\x11largest_deviation\x18\x02 \x01(\x01\x12\x14\n\x0coutput_scale\x18\x03 \x01(\x01\x12\x13\n\x0binput_shape\x18\x04 \x03(\x03*\x7f\n\x0bModelFormat\x12\x1c\n\x18MODEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_FORMAT_ONNX\x10\x01\x12\x1c\n\x18MODEL_FORMAT_TORCHSCRIPT\x10\x02\x12\x1d\n\x19MODEL_FORMAT_TORCH_EXPORT\x10\x03*s\n\x0c\x43hannelOrder\x12\x1d\n\x19\x43HANNEL_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANNEL_ORDER_RGB\x10\x01\x12\x15\n\x11\x43HANNEL_ORDER_BGR\x10\x02\x12\x16\n\x12\x43HANNEL_ORDER_GRAY\x10\x03*a\n\rPictureLayout\x12\x1e\n\x1aPICTURE_LAYOUT_UNSPECIFIED\x10\x00\x12\x17\n\x13PICTURE_LAYOUT_NCHW\x10\x01\x12\x17\n\x13PICTURE_LAYOUT_NHWC\x10\x02*a\n\rBatchHandling\x12\x1e\n\x1a\x42\x41TCH_HANDLING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x41TCH_HANDLING_ANY\x10\x01\x12\x18\n\x14\x42\x41TCH_HANDLING_SPLIT\x10\x02\x32\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.phosphene.v1.ListModelsRequest\x1a .phosphene.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.phosphene.v1.GetModelRequest\x1a\x1e.phosphene.v1.GetModelResponse2\xb5\x01\n\x11ModelAdminService\x12L\n\tLoadModel\x12\x1e.phosphene.v1.LoadModelRequest\x1a\x1f.phosphene.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .phosphene.v1.UnloadModelRequest\x1a!.phosphene.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phosphene.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELFORMAT']._serialized_start=1774
-  _globals['_MODELFORMAT']._serialized_end=1901
-  _globals['_CHANNELORDER']._serialized_start=1903
-  _globals['_CHANNELORDER']._serialized_end=2018
+  _globals['_MODELFORMAT']._serialized_start=2391
+  _globals['_MODELFORMAT']._serialized_end=2518
+  _globals['_CHANNELORDER']._serialized_start=2520
+  _globals['_CHANNELORDER']._serialized_end=2635
+  _globals['_PICTURELAYOUT']._serialized_start=2637
+  _globals['_PICTURELAYOUT']._serialized_end=2734
+  _globals['_BATCHHANDLING']._serialized_start=2736
+  _globals['_BATCHHANDLING']._serialized_end=2833
   _globals['_MODELREFERENCE']._serialized_start=95
   _globals['_MODELREFERENCE']._serialized_end=202
   _globals['_LISTMODELSREQUEST']._serialized_start=204
@@ -58,17 +62,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADMODELRESPONSE']._serialized_start=811
   _globals['_UNLOADMODELRESPONSE']._serialized_end=850
   _globals['_MODEL']._serialized_start=853
-  _globals['_MODEL']._serialized_end=1299
-  _globals['_TENSORSPECIFICATION']._serialized_start=1301
-  _globals['_TENSORSPECIFICATION']._serialized_end=1394
-  _globals['_PREPROCESSING']._serialized_start=1397
-  _globals['_PREPROCESSING']._serialized_end=1576
-  _globals['_LAYER']._serialized_start=1578
-  _globals['_LAYER']._serialized_end=1675
-  _globals['_PARITY']._serialized_start=1677
-  _globals['_PARITY']._serialized_end=1772
-  _globals['_MODELSERVICE']._serialized_start=2021
-  _globals['_MODELSERVICE']._serialized_end=2191
-  _globals['_MODELADMINSERVICE']._serialized_start=2194
-  _globals['_MODELADMINSERVICE']._serialized_end=2375
+  _globals['_MODEL']._serialized_end=1477
+  _globals['_TENSORSPECIFICATION']._serialized_start=1479
+  _globals['_TENSORSPECIFICATION']._serialized_end=1572
+  _globals['_NAMEDTENSOR']._serialized_start=1574
+  _globals['_NAMEDTENSOR']._serialized_end=1638
+  _globals['_PREPROCESSING']._serialized_start=1641
+  _globals['_PREPROCESSING']._serialized_end=1865
+  _globals['_LAYER']._serialized_start=1868
+  _globals['_LAYER']._serialized_end=2082
+  _globals['_RECEPTIVEFIELD']._serialized_start=2084
+  _globals['_RECEPTIVEFIELD']._serialized_end=2193
+  _globals['_PIXELGRID']._serialized_start=2195
+  _globals['_PIXELGRID']._serialized_end=2292
+  _globals['_PARITY']._serialized_start=2294
+  _globals['_PARITY']._serialized_end=2389
+  _globals['_MODELSERVICE']._serialized_start=2836
+  _globals['_MODELSERVICE']._serialized_end=3006
+  _globals['_MODELADMINSERVICE']._serialized_start=3009
+  _globals['_MODELADMINSERVICE']._serialized_end=3190
 # @@protoc_insertion_point(module_scope)

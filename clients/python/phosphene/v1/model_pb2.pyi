@@ -77,6 +77,58 @@ CHANNEL_ORDER_GRAY: ChannelOrder.ValueType  # 3
 """One channel: the luma of the picture."""
 Global___ChannelOrder: typing_extensions.TypeAlias = ChannelOrder
 
+class _PictureLayout:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PictureLayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PictureLayout.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PICTURE_LAYOUT_UNSPECIFIED: _PictureLayout.ValueType  # 0
+    """Not set; never sent."""
+    PICTURE_LAYOUT_NCHW: _PictureLayout.ValueType  # 1
+    """(batch, channel, height, width), as PyTorch has it."""
+    PICTURE_LAYOUT_NHWC: _PictureLayout.ValueType  # 2
+    """(batch, height, width, channel), as TensorFlow has it."""
+
+class PictureLayout(_PictureLayout, metaclass=_PictureLayoutEnumTypeWrapper):
+    """The order of the axes of a model's picture."""
+
+PICTURE_LAYOUT_UNSPECIFIED: PictureLayout.ValueType  # 0
+"""Not set; never sent."""
+PICTURE_LAYOUT_NCHW: PictureLayout.ValueType  # 1
+"""(batch, channel, height, width), as PyTorch has it."""
+PICTURE_LAYOUT_NHWC: PictureLayout.ValueType  # 2
+"""(batch, height, width, channel), as TensorFlow has it."""
+Global___PictureLayout: typing_extensions.TypeAlias = PictureLayout
+
+class _BatchHandling:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BatchHandlingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_BatchHandling.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BATCH_HANDLING_UNSPECIFIED: _BatchHandling.ValueType  # 0
+    """Not set; never sent."""
+    BATCH_HANDLING_ANY: _BatchHandling.ValueType  # 1
+    """All together, however many they are."""
+    BATCH_HANDLING_SPLIT: _BatchHandling.ValueType  # 2
+    """Its file fixes a batch, `fixed_batch_size`; the service evaluates it so many pictures at a time. Requests need not
+    care, but more pictures take as much longer.
+    """
+
+class BatchHandling(_BatchHandling, metaclass=_BatchHandlingEnumTypeWrapper):
+    """How a model takes several pictures at once."""
+
+BATCH_HANDLING_UNSPECIFIED: BatchHandling.ValueType  # 0
+"""Not set; never sent."""
+BATCH_HANDLING_ANY: BatchHandling.ValueType  # 1
+"""All together, however many they are."""
+BATCH_HANDLING_SPLIT: BatchHandling.ValueType  # 2
+"""Its file fixes a batch, `fixed_batch_size`; the service evaluates it so many pictures at a time. Requests need not
+care, but more pictures take as much longer.
+"""
+Global___BatchHandling: typing_extensions.TypeAlias = BatchHandling
+
 @typing.final
 class ModelReference(google.protobuf.message.Message):
     """Names a model of the repository."""
@@ -332,6 +384,12 @@ class Model(google.protobuf.message.Message):
     LAYERS_FIELD_NUMBER: builtins.int
     PARITY_FIELD_NUMBER: builtins.int
     LOAD_SECONDS_FIELD_NUMBER: builtins.int
+    MULTIPLY_ACCUMULATES_FIELD_NUMBER: builtins.int
+    PARITY_NOTE_FIELD_NUMBER: builtins.int
+    BATCH_HANDLING_FIELD_NUMBER: builtins.int
+    FIXED_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    PICTURE_INPUT_FIELD_NUMBER: builtins.int
+    REQUIRED_INPUTS_FIELD_NUMBER: builtins.int
     description: builtins.str
     """One sentence from the manifest; empty where it has none."""
     sha256: builtins.str
@@ -346,13 +404,25 @@ class Model(google.protobuf.message.Message):
     """The number of trained parameters."""
     load_seconds: builtins.float
     """How long importing took, in seconds."""
+    multiply_accumulates: builtins.int
+    """The multiplications with addition that the outputs take for one picture of the model's own size."""
+    parity_note: builtins.str
+    """Why `parity` is unset, for example an operator that the original runtime lacks; empty where it is set."""
+    batch_handling: Global___BatchHandling.ValueType
+    """How it takes several pictures at once."""
+    fixed_batch_size: builtins.int
+    """The number of pictures that the file takes at once, with BATCH_HANDLING_SPLIT; 0 otherwise."""
+    picture_input: builtins.str
+    """The name of the input that is the picture: the one that the manifest names, otherwise the first of floating-point
+    numbers with four axes. Empty where the model reads no pictures: nothing can be maximized then.
+    """
     @property
     def reference(self) -> Global___ModelReference:
         """The model, with the version and the format that were chosen."""
 
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpecification]:
-        """The inputs of the graph; the first is the picture."""
+        """The inputs of the graph; `picture_input` names the one that is the picture."""
 
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpecification]:
@@ -360,7 +430,7 @@ class Model(google.protobuf.message.Message):
 
     @property
     def preprocessing(self) -> Global___Preprocessing:
-        """How a picture becomes the first input."""
+        """How a picture becomes the input `picture_input`."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -372,7 +442,13 @@ class Model(google.protobuf.message.Message):
 
     @property
     def parity(self) -> Global___Parity:
-        """How far the differentiable graph is from the original runtime. Unset where that was not measured."""
+        """How far the differentiable graph is from the original runtime. Unset where that was not measured; `parity_note` says
+        why.
+        """
+
+    @property
+    def required_inputs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The names of the other inputs that have no default in the manifest: `fixed_inputs` of a request has to say them."""
 
     def __init__(
         self,
@@ -391,9 +467,15 @@ class Model(google.protobuf.message.Message):
         layers: collections.abc.Iterable[Global___Layer] | None = ...,
         parity: Global___Parity | None = ...,
         load_seconds: builtins.float = ...,
+        multiply_accumulates: builtins.int = ...,
+        parity_note: builtins.str = ...,
+        batch_handling: Global___BatchHandling.ValueType = ...,
+        fixed_batch_size: builtins.int = ...,
+        picture_input: builtins.str = ...,
+        required_inputs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["parity", b"parity", "preprocessing", b"preprocessing", "reference", b"reference"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "inputs", b"inputs", "labels", b"labels", "layers", b"layers", "load_seconds", b"load_seconds", "logits_layer", b"logits_layer", "outputs", b"outputs", "parameter_count", b"parameter_count", "parity", b"parity", "preprocessing", b"preprocessing", "producer", b"producer", "reference", b"reference", "sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_handling", b"batch_handling", "description", b"description", "fixed_batch_size", b"fixed_batch_size", "inputs", b"inputs", "labels", b"labels", "layers", b"layers", "load_seconds", b"load_seconds", "logits_layer", b"logits_layer", "multiply_accumulates", b"multiply_accumulates", "outputs", b"outputs", "parameter_count", b"parameter_count", "parity", b"parity", "parity_note", b"parity_note", "picture_input", b"picture_input", "preprocessing", b"preprocessing", "producer", b"producer", "reference", b"reference", "required_inputs", b"required_inputs", "sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
 
 Global___Model: typing_extensions.TypeAlias = Model
 
@@ -426,6 +508,31 @@ class TensorSpecification(google.protobuf.message.Message):
 Global___TensorSpecification: typing_extensions.TypeAlias = TensorSpecification
 
 @typing.final
+class NamedTensor(google.protobuf.message.Message):
+    """A value for an input of a model."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The name of the input, as `Model.inputs` has it. Required."""
+    @property
+    def value(self) -> phosphene.v1.tensor_pb2.Tensor:
+        """The value. Required."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: phosphene.v1.tensor_pb2.Tensor | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "value", b"value"]) -> None: ...
+
+Global___NamedTensor: typing_extensions.TypeAlias = NamedTensor
+
+@typing.final
 class Preprocessing(google.protobuf.message.Message):
     """How a picture, RGB in [0, 1], becomes the input of a model: its channels are ordered, it is stretched to the range, the
     mean is subtracted and the result divided by the standard deviation.
@@ -440,6 +547,7 @@ class Preprocessing(google.protobuf.message.Message):
     STD_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
     FIXED_SIZE_FIELD_NUMBER: builtins.int
+    LAYOUT_FIELD_NUMBER: builtins.int
     channel_order: Global___ChannelOrder.ValueType
     """The order of the channels."""
     low: builtins.float
@@ -448,6 +556,8 @@ class Preprocessing(google.protobuf.message.Message):
     """The value of white before the mean is subtracted, often 1 or 255."""
     fixed_size: builtins.bool
     """True when the model takes pictures of this size alone; others are resized to it."""
+    layout: Global___PictureLayout.ValueType
+    """The order of the axes."""
     @property
     def mean(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """The mean of each channel, in the model's channel order."""
@@ -470,9 +580,10 @@ class Preprocessing(google.protobuf.message.Message):
         std: collections.abc.Iterable[builtins.float] | None = ...,
         size: phosphene.v1.image_pb2.ImageSize | None = ...,
         fixed_size: builtins.bool = ...,
+        layout: Global___PictureLayout.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["size", b"size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["channel_order", b"channel_order", "fixed_size", b"fixed_size", "high", b"high", "low", b"low", "mean", b"mean", "size", b"size", "std", b"std"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["channel_order", b"channel_order", "fixed_size", b"fixed_size", "high", b"high", "layout", b"layout", "low", b"low", "mean", b"mean", "size", b"size", "std", b"std"]) -> None: ...
 
 Global___Preprocessing: typing_extensions.TypeAlias = Preprocessing
 
@@ -487,12 +598,23 @@ class Layer(google.protobuf.message.Message):
     SHAPE_FIELD_NUMBER: builtins.int
     PARAMETER_COUNT_FIELD_NUMBER: builtins.int
     FILTER_SHAPE_FIELD_NUMBER: builtins.int
+    RECEPTIVE_FIELD_FIELD_NUMBER: builtins.int
+    MULTIPLY_ACCUMULATES_FIELD_NUMBER: builtins.int
+    GRADIENT_REACHES_INPUT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The name that the model's author gave it, for example `inception4a.branch2.conv`."""
     kind: builtins.str
     """What computes it, for example `convolution`, `batch_normalization`, `relu`, `linear` or `module` for a named group."""
     parameter_count: builtins.int
     """The number of trained parameters of this layer alone; of a module, of all that is in it."""
+    multiply_accumulates: builtins.int
+    """The multiplications with addition that it takes for one picture of the model's own size: convolutions, products of
+    matrices and attention count, everything else is free. Of a module, of all that is in it.
+    """
+    gradient_reaches_input: builtins.bool
+    """True when the layer has a gradient with respect to the picture. Where rounding, a comparison or the index of a
+    maximum cuts it off, or the layer does not depend on the picture, it cannot be maximized.
+    """
     @property
     def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """The shape for one picture of the model's own size, without the batch axis: (channel, height, width) or (feature)."""
@@ -500,6 +622,12 @@ class Layer(google.protobuf.message.Message):
     @property
     def filter_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """The shape of its filters, (filter, channel, spatial...); empty where ExtractFilters does not apply."""
+
+    @property
+    def receptive_field(self) -> Global___ReceptiveField:
+        """The part of the input that one position sees. Unset where that is not known, because an operation is in the way that
+        cannot be followed, and where the layer does not depend on the picture.
+        """
 
     def __init__(
         self,
@@ -509,10 +637,92 @@ class Layer(google.protobuf.message.Message):
         shape: collections.abc.Iterable[builtins.int] | None = ...,
         parameter_count: builtins.int = ...,
         filter_shape: collections.abc.Iterable[builtins.int] | None = ...,
+        receptive_field: Global___ReceptiveField | None = ...,
+        multiply_accumulates: builtins.int = ...,
+        gradient_reaches_input: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["filter_shape", b"filter_shape", "kind", b"kind", "name", b"name", "parameter_count", b"parameter_count", "shape", b"shape"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["receptive_field", b"receptive_field"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter_shape", b"filter_shape", "gradient_reaches_input", b"gradient_reaches_input", "kind", b"kind", "multiply_accumulates", b"multiply_accumulates", "name", b"name", "parameter_count", b"parameter_count", "receptive_field", b"receptive_field", "shape", b"shape"]) -> None: ...
 
 Global___Layer: typing_extensions.TypeAlias = Layer
+
+@typing.final
+class ReceptiveField(google.protobuf.message.Message):
+    """The part of the model's input that one position of a layer sees, in pixels of the input.
+
+    It is the theoretical field: what lies in it can reach the position, if no weight happens to be zero. It is that of an
+    endless picture: at the border, or where it is larger than the picture, a part of it is padding. Where positions see
+    fields of different sizes, as behind a transposed convolution or attention in windows, it is the largest. Channels that
+    see different parts are taken together.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: builtins.int
+    WIDTH_FIELD_NUMBER: builtins.int
+    WHOLE_PICTURE_FIELD_NUMBER: builtins.int
+    GRID_FIELD_NUMBER: builtins.int
+    height: builtins.int
+    """The number of rows; the height of the input where all rows are seen whatever the size of the picture."""
+    width: builtins.int
+    """The number of columns; the width of the input where all columns are seen whatever the size of the picture."""
+    whole_picture: builtins.bool
+    """True when every position sees the whole picture whatever its size: behind global pooling, attention over all
+    positions, squeeze and excitation, or a linear layer that reads all positions.
+    """
+    @property
+    def grid(self) -> Global___PixelGrid:
+        """Where the positions lie. Unset where the layer has no rows and columns of positions: features of a linear layer,
+        tokens of a vision transformer.
+        """
+
+    def __init__(
+        self,
+        *,
+        height: builtins.int = ...,
+        width: builtins.int = ...,
+        whole_picture: builtins.bool = ...,
+        grid: Global___PixelGrid | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["grid", b"grid"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["grid", b"grid", "height", b"height", "whole_picture", b"whole_picture", "width", b"width"]) -> None: ...
+
+Global___ReceptiveField: typing_extensions.TypeAlias = ReceptiveField
+
+@typing.final
+class PixelGrid(google.protobuf.message.Message):
+    """Where the positions of a layer lie in the model's input: position (row, column) looks at the pixel
+    (row * row_stride + row_offset, column * column_stride + column_offset), the middle of its receptive field. The first
+    pixel is 0; its middle has the coordinate 0.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_STRIDE_FIELD_NUMBER: builtins.int
+    COLUMN_STRIDE_FIELD_NUMBER: builtins.int
+    ROW_OFFSET_FIELD_NUMBER: builtins.int
+    COLUMN_OFFSET_FIELD_NUMBER: builtins.int
+    row_stride: builtins.float
+    """Rows of the input between neighbouring positions; a fraction behind upsampling, negative where rows are reversed."""
+    column_stride: builtins.float
+    """Columns of the input between neighbouring positions."""
+    row_offset: builtins.float
+    """The row that the first position looks at; a fraction, or negative, where its field is not centred on a pixel of the
+    picture. Of positions with different fields the mean.
+    """
+    column_offset: builtins.float
+    """The column that the first position looks at."""
+    def __init__(
+        self,
+        *,
+        row_stride: builtins.float = ...,
+        column_stride: builtins.float = ...,
+        row_offset: builtins.float = ...,
+        column_offset: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column_offset", b"column_offset", "column_stride", b"column_stride", "row_offset", b"row_offset", "row_stride", b"row_stride"]) -> None: ...
+
+Global___PixelGrid: typing_extensions.TypeAlias = PixelGrid
 
 @typing.final
 class Parity(google.protobuf.message.Message):

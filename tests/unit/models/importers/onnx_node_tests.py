@@ -1,7 +1,8 @@
 """The node tests of the ONNX project: small models with inputs and outputs for nearly every operator.
 
-`onnx.backend.test` makes them in this process. `onnx_node_tests.txt` lists their names, `onnx_node_test_failures.txt`
-those that the importer does not pass, each under its reason. What the lists lack is printed by
+`onnx.backend.test` makes them in this process. `onnx_node_tests.txt` lists the names of those that one version of ONNX
+has, which its first line names; `onnx_node_test_failures.txt` those that the importer does not pass, each under its
+reason. What the lists lack is printed by
 
     python -m tests.unit.models.importers.onnx_node_tests
 
@@ -32,6 +33,12 @@ BFLOAT16_TOLERANCE = 2**-6
 FOLDER = Path(__file__).resolve().parent
 FAMILY, OTHERS = "# The family", "# All others"
 """Headings in the list of names: tests of what a network that is to be looked into can consist of, and the rest."""
+
+
+def listed_version() -> str:
+    """Return the version of ONNX whose tests the list names."""
+    first, *_ = (FOLDER / "onnx_node_tests.txt").read_text(encoding="utf-8").split("\n", 1)
+    return first.removeprefix("# onnx ")
 
 
 def names(heading: str) -> list[str]:
@@ -76,26 +83,26 @@ def run(test: TestCase, folder: Path) -> None:
         with torch.no_grad():
             results = graph(*(_placed(value) for value in inputs))
         for result, expected, declared in zip(results, outputs, test.model.graph.output, strict=True):
-            _compare(result, _array(expected), test, declared)
+            _compare(result, array_of(expected), test, declared)
 
 
-def _array(value: Any) -> Any:
+def array_of(value: Any) -> Any:
     """Return a value of a test as an array, a list of arrays, or None."""
     if isinstance(value, TensorProto):
-        return numpy_helper.to_array(value)
+        return numpy_helper.toarray_of(value)
     if isinstance(value, list):
-        return [_array(element) for element in value]
+        return [array_of(element) for element in value]
     return value if value is None else np.asarray(value)
 
 
 def _placed(value: Any) -> Any:
     """Return an input as the graph takes it: floating-point numbers in float32."""
-    array = _array(value)
+    array = array_of(value)
     if isinstance(array, list):
         return [_placed(element) for element in array]
     if array is None:
         return None
-    tensor = from_array(array)
+    tensor = fromarray_of(array)
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 
 
@@ -112,7 +119,7 @@ def _compare(result: Any, expected: Any, test: TestCase, declared: onnx.ValueInf
 
 def _compare_tensor(result: Tensor, expected: np.ndarray, test: TestCase, declared: onnx.ValueInfoProto) -> None:
     assert isinstance(result, Tensor)
-    wanted = from_array(expected)
+    wanted = fromarray_of(expected)
     assert tuple(result.shape) == tuple(wanted.shape)
     if not wanted.is_floating_point():
         assert result.dtype == wanted.dtype

@@ -8,6 +8,7 @@ from phosphene_server.models.importers.aten.table import (
     functional_name,
     is_in_place,
 )
+from phosphene_server.models.importers.aten.views import VIEWS
 
 
 def schemas(name: str) -> set[tuple[str, ...]]:
@@ -34,8 +35,21 @@ def test_an_in_place_form_is_found_under_its_functional_name() -> None:
 
 
 def test_an_unknown_operator_has_no_row() -> None:
-    assert find_operator("digamma") is None
+    assert find_operator("polygamma") is None
 
 
 def test_no_row_hands_out_an_operator_that_overwrites() -> None:
     assert not [name for name in OPERATORS if is_in_place(name)]
+
+
+def may_share_memory(name: str) -> bool:
+    """Whether torch declares that the result of an operator may be a view of its argument."""
+    found = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    results = [result.alias_info for schema in found for result in schema.returns]
+    return any(alias is not None and not alias.is_write for alias in results)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in OPERATORS if may_share_memory(name)))
+def test_what_shares_memory_in_torch_is_a_view_here(name: str) -> None:
+    # These give their argument itself where they share its memory.
+    assert name in VIEWS or name in {"alias", "as_strided", "as_tensor", "contiguous", "lift_fresh", "to"}

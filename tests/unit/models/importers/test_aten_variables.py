@@ -50,8 +50,8 @@ def test_a_write_to_a_copy_changes_nothing_else() -> None:
 
 def test_reading_what_was_overwritten_through_an_unknown_view_is_refused() -> None:
     program, x = start()
-    view = program.run("narrow", {"self": x, "dim": 1, "start": 0, "length": 1}, scope="")
+    view = program.run("unfold", {"self": x, "dimension": 1, "size": 2, "step": 1}, scope="")
     program.run("zero_", {"self": view}, scope="")
     view.read()
-    with pytest.raises(UnsupportedModel, match="narrow"):
+    with pytest.raises(UnsupportedModel, match="unfold"):
         x.read()

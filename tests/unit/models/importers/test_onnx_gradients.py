@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
+from onnx import ModelProto, TensorProto, defs, helper
 from torch import Tensor
 
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.importers.onnx.operators import OPERATORS
-from tests.unit.models.importers.onnx_node_tests import node_tests
+from tests.unit.models.importers.onnx_node_tests import array_of, node_tests
 
 Case = tuple[ModelProto, Sequence[Any]]
 """A model and its inputs: arrays, lists of arrays, or None."""
@@ -166,7 +166,7 @@ def cases() -> Mapping[str, Mapping[str, Case]]:
     """Return the cases of each operator, by the name of the test."""
     found: dict[str, dict[str, Case]] = {operator: {} for operator in OPERATORS}
     for name, test in node_tests().items():
-        inputs = [_array(value) for value in test.data_sets[0][0]]
+        inputs = [array_of(value) for value in test.data_sets[0][0]]
         if "_expanded" in name or not _is_checked(inputs) or not _is_exact(test.model):
             continue
         for operator in {node.op_type for node in test.model.graph.node} & set(OPERATORS):
@@ -187,14 +187,6 @@ def _is_exact(proto: ModelProto) -> bool:
     """Whether no output is rounded to a low precision, through which the gradient passes as if it were not."""
     low = {TensorProto.FLOAT8E8M0, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2, TensorProto.FLOAT4E2M1}
     return not any(output.type.tensor_type.elem_type in low for output in proto.graph.output)
-
-
-def _array(value: Any) -> Any:
-    if isinstance(value, TensorProto):
-        return numpy_helper.to_array(value)
-    if isinstance(value, list):
-        return [_array(element) for element in value]
-    return value if value is None else np.asarray(value)
 
 
 class Differentiated:

@@ -13,6 +13,7 @@ from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.onnx import import_onnx
 from phosphene_server.models.parity import layer_deviations
+from tests.unit.models.importers.onnx_files import agreeing
 
 FILES = [
     "cifar_resnet20/model.onnx",
@@ -198,6 +199,28 @@ def test_scalar_that_is_added_to_a_product_is_no_bias(tmp_path: Path) -> None:
     assert graph.filters("fc")[2] is None
 
 
+@pytest.mark.parametrize(("name", "expected"), [("val_0", "fc.weight"), ("projection", "projection")])
+def test_weight_has_the_authors_name_or_that_of_its_module(tmp_path: Path, name: str, expected: str) -> None:
+    nodes = [scoped("MatMul", ["input", name], "output", "fc")]
+    matrix = np.arange(8, dtype=np.float32).reshape(4, 2)
+    graph = import_onnx(save(tmp_path / "model.onnx", nodes, {name: matrix}, shape=("batch", 4)), name="linear")
+    geometry, weight, _ = graph.filters("fc")
+    assert (geometry.weight, graph.layer("fc").parameters) == (expected, (expected,))
+    np.testing.assert_array_equal(weight.numpy(), matrix.T)
+
+
+def test_weight_of_two_calls_is_kept_once(tmp_path: Path) -> None:
+    nodes = [
+        scoped("MatMul", ["input", "val_0"], "hidden", "fc"),
+        scoped("Relu", ["hidden"], "active", "act"),
+        scoped("MatMul", ["active", "val_0"], "output", "fc"),
+    ]
+    path = save(tmp_path / "model.onnx", nodes, {"val_0": np.ones((4, 4), np.float32)}, shape=("batch", 4))
+    graph = import_onnx(path, name="twice")
+    assert [graph.filters(layer)[0].weight for layer in ("fc", "fc@1")] == ["fc.weight", "fc.weight"]
+    assert len(list(graph.module.buffers())) == 1
+
+
 def test_a_module_that_is_called_again_is_numbered(tmp_path: Path) -> None:
     nodes = [
         scoped("Relu", ["input"], "relu", "relu"),
@@ -276,6 +299,27 @@ def test_all_missing_operators_are_listed_with_their_nodes(tmp_path: Path) -> No
         ("StringSplit", ("words", "output")),
         ("com.microsoft::FusedGemm", ("fused",)),
     )
+
+
+def test_operators_of_onnx_runtime_are_listed_with_advice(tmp_path: Path) -> None:
+    fused = ["FusedConv", "FusedMatMul", "FastGelu", "BiasGelu", "SkipLayerNormalization", "QLinearAdd", "NhwcMaxPool"]
+    nodes = [helper.make_node(name, ["input"], [name.lower()], domain="com.microsoft") for name in fused]
+    nodes.append(helper.make_node("Relu", ["input"], ["output"]))
+    with pytest.raises(UnsupportedModel, match="take the file from before the optimization") as caught:
+        import_onnx(save(tmp_path / "model.onnx", nodes), name="optimized")
+    assert [operator for operator, _ in caught.value.operators] == sorted(f"com.microsoft::{name}" for name in fused)
+
+
+@pytest.mark.parametrize(("operator", "opset"), [("GroupNormalization", 18), ("LayerNormalization", 14)])
+def test_operator_sets_that_onnx_runtime_stretches_are_accepted(tmp_path: Path, operator: str, opset: int) -> None:
+    attributes = {"num_groups": 2} if operator == "GroupNormalization" else {}
+    node = helper.make_node(operator, ["input", "scale", "bias"], ["output"], **attributes)
+    constants = {"scale": np.float32([1, 2]), "bias": np.float32([0, 1])}
+    path = save(tmp_path / "model.onnx", [node], constants, shape=(2, 4, 3, 2))
+    model = onnx.load(path)
+    model.opset_import[0].version = opset
+    onnx.save(model, path)
+    agreeing(path, (np.random.default_rng(0).standard_normal((2, 4, 3, 2)).astype(np.float32),))
 
 
 def test_known_operator_in_an_unsupported_form_is_named(tmp_path: Path) -> None:

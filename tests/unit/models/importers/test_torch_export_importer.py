@@ -180,14 +180,14 @@ def test_all_missing_operators_are_named_with_their_layers(files: dict[str, Path
             if node["target"] == "torch.ops.aten.conv2d.default":
                 node["target"] = "torch.ops.mine.conv2d.default"
             if node["target"] == "torch.ops.aten.linear.default":
-                node["target"] = "torch.ops.aten.digamma.default"
+                node["target"] = "torch.ops.aten.polygamma.default"
         return document
 
     path = rewrite(files["dynamic"], tmp_path / "model.pt2", "models/model.json", change)
     with pytest.raises(UnsupportedModel) as caught:
         import_torch_export(path, name="other")
     operators = dict(caught.value.operators)
-    assert operators["torch.ops.aten.digamma.default"] == ("fc",)
+    assert operators["torch.ops.aten.polygamma.default"] == ("fc",)
     assert operators["torch.ops.mine.conv2d.default"][:3] == ("stem.0", "block.conv1", "block.conv2")
 
 
@@ -223,3 +223,19 @@ def test_other_files_are_told_apart(tmp_path: Path) -> None:
     torch.jit.script(nn.Sequential(nn.ReLU())).save(str(tmp_path / "model.pt2"))
     with pytest.raises(DamagedModel, match=r"no archive of torch\.export"):
         import_torch_export(tmp_path / "model.pt2", name="other")
+
+
+def test_a_newer_minor_version_of_the_schema_is_read(files: dict[str, Path], tmp_path: Path) -> None:
+    def change(document: Any) -> Any:
+        return document | {"schema_version": {"major": document["schema_version"]["major"], "minor": 99}}
+
+    path = rewrite(files["dynamic"], tmp_path / "model.pt2", "models/model.json", change)
+    assert import_torch_export(path, name="newer").outputs[0].shape == (-1, 5)
+
+
+def test_files_from_before_the_present_layout_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.pt2", "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+        archive.writestr("serialized_state_dict.pt", b"")
+    with pytest.raises(DamagedModel, match=r"PyTorch 2\.8"):
+        import_torch_export(tmp_path / "model.pt2", name="older")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phosphene_server.errors import InvalidArgument, UnsupportedModel
+from phosphene_server.errors import UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.torchscript import import_torchscript
 from tests.unit.models.importers.eager_networks import (
@@ -123,19 +123,6 @@ def test_arithmetic_with_sizes_stays_open(tmp_path: Path, how: str) -> None:
     assert_equals_eager(graph, Sizes(), torch.randn(3, 3, 12, 20))
 
 
-class SizeDependent(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 2 if x.shape[3] > 100 else x * 3
-
-
-def test_a_branch_on_the_size_is_checked_when_the_graph_runs(tmp_path: Path) -> None:
-    graph = imported(SizeDependent(), tmp_path)
-    large = torch.randn(1, 3, 4, 128)
-    torch.testing.assert_close(graph(large)[0], large * 2)
-    with pytest.raises(InvalidArgument, match="branch"):
-        graph(torch.randn(1, 3, 4, 8))
-
-
 class Loops(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -169,14 +156,14 @@ class Missing(nn.Module):
         self.inner = nn.Sequential(nn.Linear(4, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.digamma(torch.linalg.inv(self.inner(x)) + torch.digamma(x))
+        return torch.polygamma(1, torch.special.airy_ai(self.inner(x)) + torch.polygamma(2, x))
 
 
 def test_all_missing_operators_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel) as caught:
         imported(seeded(Missing), tmp_path)
     assert caught.value.model == "small"
-    assert caught.value.operators == (("aten::digamma", ("forward",)), ("aten::linalg_inv", ("forward",)))
+    assert caught.value.operators == (("aten::polygamma", ("forward",)), ("aten::special_airy_ai", ("forward",)))
 
 
 def test_a_module_saved_in_training_mode_is_read_for_inference(tmp_path: Path) -> None:
@@ -203,5 +190,6 @@ def test_trained_networks_equal_torch_jit(trained_networks: Path, name: str, bat
 def test_trained_networks_have_the_layers_of_named_modules(trained_networks: Path, name: str) -> None:
     path = trained_networks / name / "model.pt"
     modules = {module for module, _ in torch.jit.load(str(path)).named_modules()} - {""}
-    layers = import_torchscript(path, name=name).layers
-    assert {layer.split("@")[0] for layer in layers} == modules
+    graph = import_torchscript(path, name=name)
+    outputs = {output.name for output in graph.outputs}  # which no module returned have rows of their own
+    assert {layer.split("@")[0] for layer in graph.layers} - outputs == modules

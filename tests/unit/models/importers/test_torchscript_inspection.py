@@ -64,6 +64,7 @@ def traced(path: Path) -> Path:
         (b"torch.from_file('/etc/passwd', None, 10, dtype=None, layout=None, device=None)", "aten::from_file"),
         (b"ops.quantized.relu6(argument_1, False)", "quantized::relu6"),
         (b"ops.inductor.anything(argument_1)", "inductor::anything"),
+        (b"ops.prim.ConstantMKLDNNTensor()", "prim::ConstantMKLDNNTensor"),
     ],
 )
 def test_operators_that_reach_outside_are_refused_before_loading(tmp_path: Path, call: bytes, operator: str) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.unit.models.importers.eager_networks import input_gradient
 pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
     pytest.mark.filterwarnings("ignore:Using padding='same'"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections"),
 ]
 
 PICTURE = (2, 4, 6, 6)
@@ -85,6 +87,76 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "local_response_norm": lambda x: F.local_response_norm(x, 3),
     "straight_through": lambda x: (x + (x.round() - x).detach()) * x,
     "overwriting": lambda x: (x * 2).add_(1).mul_(0.5).tanh_(),
+    "grid_sample": lambda x: F.grid_sample(
+        x, x[:, :2].permute(0, 2, 3, 1).tanh(), padding_mode="border", align_corners=False
+    ),
+    "affine_grid": lambda x: F.affine_grid(x[:, :2, 0, :3], [x.size(0), 1, 4, 4], align_corners=False) * x.mean(),
+    "nearest_exact": lambda x: F.interpolate(x, scale_factor=1.5, mode="nearest-exact"),
+    "area": lambda x: F.interpolate(x, size=(3, 4), mode="area"),
+    "linear_resize": lambda x: F.interpolate(x.flatten(2), scale_factor=2.0, mode="linear"),
+    "trilinear_resize": lambda x: F.interpolate(x.unsqueeze(1), scale_factor=2.0, mode="trilinear"),
+    "antialias": lambda x: F.interpolate(x, size=(4, 5), mode="bilinear", antialias=True),
+    "cumulative": lambda x: x.cumsum(1) + x.cumprod(2) + x.cummax(1)[0] + x.logcumsumexp(1),
+    "ordered": lambda x: x.sort(1)[0] * x.argsort(1) + x.topk(2, 1)[0].sum(1, True) + x.kthvalue(2, 1)[0].unsqueeze(1),
+    "positions": lambda x: x * x.argmax(1, keepdim=True) + x.argmin(1, True),
+    "gathered": lambda x: (
+        x.gather(1, x.argsort(1)) + torch.take_along_dim(x, x.argsort(1), 1) + x.take(torch.tensor(3))
+    ),
+    "scattered": lambda x: torch.zeros_like(x).scatter_(1, x.argsort(1), x) + x.scatter(1, x.argmax(1, True), 2.0),
+    "masked": lambda x: x[x > 0].sum() + x.masked_select(x < 0).prod() + (x > 0).nonzero().sum() * x.mean(),
+    "embedding": lambda x: F.embedding(x.argmax(1), torch.arange(8.0).view(4, 2)).sum(-1) * x[:, 0],
+    "one_hot": lambda x: F.one_hot(x.argmax(1), 4).permute(0, 3, 1, 2) * x,
+    "fold": lambda x: F.fold(F.unfold(x, 3, padding=1) * 2, x.shape[2:], 3, padding=1),
+    "windows": lambda x: x.unfold(2, 3, 2).unfold(3, 2, 1).mean(-1),
+    "baddbmm": lambda x: torch.baddbmm(x[:, 0], x[:, 1], x[:, 2].mT @ x[:, 2], beta=0.5, alpha=2),
+    "norms": lambda x: x.norm(p=1) + torch.linalg.norm(x, dim=1).mean() + x.norm(p=math.inf, dim=1).mean(),
+    "normalize": lambda x: F.normalize(x, dim=1) + F.normalize(x, p=1.0, dim=2),
+    "spreads": lambda x: torch.var_mean(x, 1)[0] + torch.std_mean(x, 1)[1] + x.var((2, 3)).mean(),
+    "trigonometry": lambda x: x.tan().clamp(-1, 1) + x.atan() + (x / 9).asin() + x.asinh() + torch.atan2(x, x * x + 1),
+    "special": lambda x: x.erfc() + (x / 9).erfinv() + torch.digamma(x * x + 1) + torch.special.i1(x) + torch.sinc(x),
+    "pairs": lambda x: torch.hypot(x, x + 1) + torch.logaddexp(x, x * 2) + torch.fmax(x, x * 2) + torch.copysign(x, -x),
+    "bits": lambda x: x * ((x > 0) & (x < 1) | (x > 2) ^ (x < -1)) + x * ((x * 4).long() << 1) + x * (~(x > 0)),
+    "products": lambda x: torch.tensordot(x, x[0], dims=([1, 2, 3], [0, 1, 2])) + torch.kron(x[0, 0], x[0, 1]).sum(),
+    "distances": lambda x: torch.cdist(x.flatten(2), x.flatten(2) + 1) + F.cosine_similarity(x, x + 1, dim=-1).mean(),
+    "inverse": lambda x: torch.linalg.inv(x[..., :4, :4] + 9 * torch.eye(4)) + torch.linalg.det(x[..., :3, :3]).mean(),
+    "decompositions": lambda x: (
+        torch.linalg.svd(x, False)[1] + torch.linalg.cholesky(x @ x.mT + 9 * torch.eye(x.size(2))).sum()
+    ),
+    "triangles": lambda x: x.triu() + x.tril(1) + x.diagonal(dim1=2, dim2=3).sum() + torch.diag_embed(x[:, 0, 0]).sum(),
+    "joined": lambda x: torch.hstack([x, x]).sum() + torch.vstack([x, x]).mean() + torch.column_stack([x, x])[:, :4],
+    "divided": lambda x: (
+        torch.cat(torch.tensor_split(x, 3, 1), 1) + torch.cat(x.hsplit(2)[::-1], 1) + x.tile(1, 2, 1, 1)[:, ::2]
+    ),
+    "quantiles": lambda x: torch.quantile(x, 0.5, dim=1) + torch.diff(x, dim=1)[:, 0] + x.median(1)[0],
+    "fourier": lambda x: torch.fft.irfft2(torch.fft.rfft2(x)) + torch.fft.fft(x).abs() + torch.fft.fftshift(x),
+    "made_of_numbers": lambda x: x * torch.tensor([[1.0], [2.0]]).sum() + torch.linspace(0, 1, x.size(3)) * x.size(2),
+    "masked_attention": lambda x: F.scaled_dot_product_attention(
+        x, x * 2, x + 1, torch.ones(x.size(2), x.size(2)).tril()
+    ),
+}
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer over the rows of a picture."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, state = self.layer(x)
+        return output + sum(each.sum() for each in (state if isinstance(state, tuple) else (state,)))
+
+
+def recurrent(kind: type[nn.RNNBase], **options: Any) -> nn.Module:
+    return Recurrent(kind(6, 5, num_layers=2, batch_first=True, bidirectional=True, **options))
+
+
+RECURRENT: dict[str, Callable[[], nn.Module]] = {
+    "lstm": lambda: recurrent(nn.LSTM),
+    "projected_lstm": lambda: recurrent(nn.LSTM, proj_size=3),
+    "gru": lambda: recurrent(nn.GRU),
+    "rnn": lambda: recurrent(nn.RNN, nonlinearity="relu"),
 }
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
@@ -138,6 +210,13 @@ def test_a_layer_equals_eager_and_says_its_kind(tmp_path: Path, name: str) -> No
     picture = torch.randn((shape[0] + 1, *shape[1:]), dtype=torch.float64)
     check(network, tmp_path / "model.pt", torch.randn(shape), picture)
     assert import_torchscript(tmp_path / "model.pt", name="small").layers["0"].kind == kind
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_equal_eager_at_another_length(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    network = RECURRENT[name]().eval()
+    check(network, tmp_path / "model.pt", torch.randn(2, 4, 6), torch.randn(3, 7, 6, dtype=torch.float64))
 
 
 def test_a_linear_layer_written_as_a_matrix_product_has_filters(tmp_path: Path) -> None:

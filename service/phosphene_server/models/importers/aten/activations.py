@@ -45,7 +45,7 @@ OPERATORS: dict[str, Operator] = {
     "celu": direct("celu", F.celu, "self", "alpha"),
     "selu": direct("selu", F.selu, "self"),
     "gelu": Operator("gelu", _gelu),
-    "silu": direct("silu", F.silu, "self"),
+    "silu": direct("swish", F.silu, "self"),
     "mish": direct("mish", F.mish, "self"),
     "hardswish": direct("hard_swish", F.hardswish, "self"),
     "hardsigmoid": direct("hard_sigmoid", F.hardsigmoid, "self"),

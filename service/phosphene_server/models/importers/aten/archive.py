@@ -5,6 +5,7 @@ refused all the same, since whoever wrote them meant harm.
 """
 
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,9 @@ MAXIMUM_RATIO = 32
 FREE_BYTES = 64 * 2**20
 """Contents up to this many bytes are never too large, however small the archive."""
 MAXIMUM_ENTRIES = 200_000
+
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError)
+"""What the reader of archives raises for a damaged one."""
 
 
 def read_archive(path: Path, *, name: str) -> dict[str, bytes]:
@@ -36,8 +40,8 @@ def read_archive(path: Path, *, name: str) -> dict[str, bytes]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             _check_names(entries, name)
             _check_sizes(entries, path.stat().st_size, name)
-            return {_inner_name(entry.filename): archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+            return {_inner_name(entry.filename): _content(archive, entry) for entry in entries}
+    except UNREADABLE as error:
         raise DamagedModel(name, f"the archive cannot be read: {error}") from error
 
 
@@ -63,6 +67,12 @@ def _check_sizes(entries: list[zipfile.ZipInfo], archive_bytes: int, name: str) 
         raise DamagedModel(
             name, f"the archive of {archive_bytes} bytes would unpack to {len(entries)} entries of {total} bytes"
         )
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return an entry; asked for no more than its directory promises, the reader unpacks no more."""
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size + 1)
 
 
 def _inner_name(filename: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -73,9 +73,46 @@ def unary(kind: str, tensors: Callable[..., Any], numbers: Callable[[Any], Any] 
     return Operator(kind, lower)
 
 
+def _unary_rows(kinds: Mapping[str, str]) -> dict[str, Operator]:
+    """Return rows for functions of one tensor that torch has under the operator's name."""
+    return {name: unary(kind, getattr(torch, name)) for name, kind in kinds.items()}
+
+
+def _interpolate(emit: Emitter, a: Arguments) -> Any:
+    return emit.call(torch.lerp, a["self"], a["end"], a["weight"])
+
+
 def _power(emit: Emitter, a: Arguments) -> Any:
     return _apply(emit, torch.pow, operator.pow, a["self"], a["exponent"])
 
+
+FUNCTIONS: Mapping[str, str] = {
+    "tan": "tangent",
+    "asin": "arcsine",
+    "acos": "arccosine",
+    "atan": "arctangent",
+    "sinh": "hyperbolic_sine",
+    "cosh": "hyperbolic_cosine",
+    "asinh": "inverse_hyperbolic_sine",
+    "acosh": "inverse_hyperbolic_cosine",
+    "atanh": "inverse_hyperbolic_tangent",
+    "expm1": "exponential",
+    "exp2": "exponential",
+    "log2": "logarithm",
+    "log10": "logarithm",
+    "erfc": "error_function",
+    "erfinv": "error_function",
+    "sinc": "sine",
+    "logit": "logarithm",
+    "lgamma": "gamma_function",
+    "frac": "rounding",
+    "sgn": "sign",
+    "isnan": "comparison",
+    "isinf": "comparison",
+    "isfinite": "comparison",
+    "positive": "identity",
+}
+"""Functions of one tensor -> kind of layer."""
 
 OPERATORS: dict[str, Operator] = {
     "add": Operator("addition", _add),
@@ -87,6 +124,23 @@ OPERATORS: dict[str, Operator] = {
     "floor_divide": binary("division", torch.floor_divide, operator.floordiv),
     "remainder": binary("remainder", torch.remainder, operator.mod),
     "pow": Operator("power", _power),
+    "fmod": binary("remainder", torch.fmod, math.fmod),
+    "atan2": direct("arctangent", torch.atan2, "self", "other"),
+    "hypot": direct("norm", torch.hypot, "self", "other"),
+    "logaddexp": direct("log_sum_exp", torch.logaddexp, "self", "other"),
+    "float_power": direct("power", torch.float_power, "self", "exponent"),
+    "heaviside": direct("comparison", torch.heaviside, "self", "values"),
+    "lerp": Operator("addition", _interpolate),
+    "addcdiv": direct("addition", torch.addcdiv, "self", "tensor1", "tensor2", keywords=("value",)),
+    "nan_to_num": direct("selection", torch.nan_to_num, "self", "nan", "posinf", "neginf"),
+    "logical_xor": binary("logic", torch.logical_xor, operator.xor),
+    "bitwise_and": binary("logic", torch.bitwise_and, operator.and_),
+    "bitwise_or": binary("logic", torch.bitwise_or, operator.or_),
+    "bitwise_xor": binary("logic", torch.bitwise_xor, operator.xor),
+    "__and__": binary("logic", torch.bitwise_and, operator.and_),
+    "__or__": binary("logic", torch.bitwise_or, operator.or_),
+    "__xor__": binary("logic", torch.bitwise_xor, operator.xor),
+    **_unary_rows(FUNCTIONS),
     "addcmul": Operator("addition", _addcmul),
     "maximum": binary("maximum", torch.maximum, max),
     "minimum": binary("minimum", torch.minimum, min),
@@ -101,7 +155,7 @@ OPERATORS: dict[str, Operator] = {
     "logical_not": unary("logic", torch.logical_not),
     "bitwise_not": unary("logic", torch.bitwise_not),
     "neg": unary("negation", torch.neg, operator.neg),
-    "abs": unary("absolute", torch.abs, abs),
+    "abs": unary("absolute_value", torch.abs, abs),
     "exp": unary("exponential", torch.exp),
     "log": unary("logarithm", torch.log, math.log),
     "log1p": unary("logarithm", torch.log1p),
@@ -117,9 +171,9 @@ OPERATORS: dict[str, Operator] = {
     "round": unary("rounding", torch.round, round),
     "trunc": unary("rounding", torch.trunc, math.trunc),
     "sign": unary("sign", torch.sign),
-    "clamp": direct("clamp", torch.clamp, "self", keywords=("min", "max")),
-    "clamp_min": Operator("clamp", lambda emit, a: emit.call(torch.clamp, a["self"], min=a["min"])),
-    "clamp_max": Operator("clamp", lambda emit, a: emit.call(torch.clamp, a["self"], max=a["max"])),
+    "clamp": direct("clip", torch.clamp, "self", keywords=("min", "max")),
+    "clamp_min": Operator("clip", lambda emit, a: emit.call(torch.clamp, a["self"], min=a["min"])),
+    "clamp_max": Operator("clip", lambda emit, a: emit.call(torch.clamp, a["self"], max=a["max"])),
     "where": direct("selection", torch.where, "condition", "self", "other"),
     "masked_fill": direct("selection", torch.masked_fill, "self", "mask", "value"),
 }

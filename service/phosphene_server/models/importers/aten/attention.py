@@ -17,6 +17,12 @@ def _attend(emit: Emitter, a: Arguments) -> Any:
     return emit.call(F.scaled_dot_product_attention, a["query"], a["key"], a["value"], a.get("attn_mask"), **options)
 
 
+def _attend_with_statistics(emit: Emitter, a: Arguments) -> Any:
+    """Write the form of one kernel, which also returns what its derivative needs."""
+    mask = a.get("attn_mask") if "attn_mask" in a else a.get("attn_bias")
+    return _attend(emit, {**a, "attn_mask": mask}), *[None] * 8
+
+
 def _native_multi_head_attention(emit: Emitter, a: Arguments) -> Any:
     """Decompose the fast path of `nn.MultiheadAttention`, which has no derivative, for attention of a value to itself.
 
@@ -41,5 +47,10 @@ def _project(emit: Emitter, a: Arguments, mixed: fx.Node, shape: list[Any]) -> f
 
 OPERATORS: dict[str, Operator] = {
     "scaled_dot_product_attention": Operator("attention", _attend),
+    "_scaled_dot_product_flash_attention_for_cpu": Operator("attention", _attend_with_statistics),
+    "_scaled_dot_product_flash_attention": Operator("attention", _attend_with_statistics),
+    "_scaled_dot_product_efficient_attention": Operator("attention", _attend_with_statistics),
+    "_scaled_dot_product_cudnn_attention": Operator("attention", _attend_with_statistics),
+    "_scaled_dot_product_fused_attention_overrideable": Operator("attention", _attend_with_statistics),
     "_native_multi_head_attention": Operator("attention", _native_multi_head_attention),
 }

@@ -6,6 +6,7 @@ from torch import fx
 
 from phosphene_server.errors import UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
+from phosphene_server.models.importers.aten.batch import free_batch
 from phosphene_server.models.importers.aten.flexibility import specify_inputs, specify_outputs
 from phosphene_server.models.importers.aten.program import Program
 from phosphene_server.models.importers.aten.variables import Variable
@@ -27,7 +28,10 @@ def close(
     emit = program.emit
     nodes = [variable.read() for _, variable in outputs]
     program.layers.write()
-    _remove_unneeded(program.builder.graph, program.layers.nodes.union(nodes))
+    named = program.layers.nodes.union(nodes)
+    _remove_unneeded(program.builder.graph, named)
+    free_batch(emit, named)
+    _remove_unneeded(program.builder.graph, named)
     inputs = specify_inputs(emit, nodes, input_names)
     return program.builder.build(
         nodes,

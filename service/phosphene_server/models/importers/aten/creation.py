@@ -82,6 +82,41 @@ def _range(emit: Emitter, a: Arguments) -> Any:
     return emit.call(new_range, emit.reference, start, a["end"], step, kept)
 
 
+def number_as_tensor(reference: Tensor, value: float) -> Tensor:
+    """Return a number as a tensor without axes on the device of `reference`; a fraction in its type."""
+    dtype = {bool: torch.bool, int: torch.int64}.get(type(value), reference.dtype)
+    return torch.full((), value, dtype=dtype, device=reference.device)
+
+
+def new_tensor(reference: Tensor, values: list[Any], dtype: torch.dtype | None) -> Tensor:
+    """Return numbers as a tensor on the device of `reference`, fractions in its type."""
+    tensor = torch.tensor(values, dtype=dtype, device="cpu")
+    return tensor.to(reference.device, reference.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def _tensor(emit: Emitter, a: Arguments) -> Any:
+    """Write a tensor of the numbers in a list; of a tensor, a change of type."""
+    values = a["data"] if "data" in a else a["t"]
+    if emit.is_tensor(values):
+        return cast(emit, values, a.get("dtype"))
+    return emit.call(new_tensor, emit.reference, values, a.get("dtype"))
+
+
+def new_steps(reference: Tensor, start: float, end: float, steps: int, dtype: torch.dtype | None) -> Tensor:
+    """Return a number of evenly spaced numbers on the device of `reference`, in its type where `dtype` is None."""
+    return torch.linspace(start, end, steps, dtype=dtype or reference.dtype, device=reference.device)
+
+
+def _steps(emit: Emitter, a: Arguments) -> Any:
+    return emit.call(new_steps, emit.reference, a["start"], a["end"], a["steps"], _storage_type(a.get("dtype")))
+
+
+def _identity_matrix(emit: Emitter, a: Arguments) -> Any:
+    size = [a["n"], a.get("m", a["n"])]
+    square = _full(emit, {**a, "size": size}, 1)
+    return emit.call(torch.triu, emit.call(torch.tril, square))
+
+
 def _detach(emit: Emitter, a: Arguments) -> Any:
     """Write a cut of the gradient: where the author made one, the original's gradient ends too.
 
@@ -107,11 +142,20 @@ OPERATORS: dict[str, Operator] = {
     "ones": Operator("constant", lambda emit, a: _full(emit, a, 1)),
     "new_zeros": Operator("constant", lambda emit, a: _full(emit, a, 0)),
     "new_ones": Operator("constant", lambda emit, a: _full(emit, a, 1)),
+    # What is in new memory is written before it is read.
+    "empty": Operator("constant", lambda emit, a: _full(emit, a, 0)),
+    "empty_permuted": Operator("constant", lambda emit, a: _full(emit, a, 0)),
+    "new_empty": Operator("constant", lambda emit, a: _full(emit, a, 0)),
+    "empty_like": Operator("constant", lambda emit, a: _full_like(emit, a, 0)),
+    "linspace": Operator("constant", _steps),
+    "eye": Operator("constant", _identity_matrix),
     "full": Operator("constant", _full_with_value),
     "new_full": Operator("constant", lambda emit, a: _full(emit, a, a["fill_value"])),
     "zeros_like": Operator("constant", lambda emit, a: _full_like(emit, a, 0)),
     "ones_like": Operator("constant", lambda emit, a: _full_like(emit, a, 1)),
     "full_like": Operator("constant", lambda emit, a: _full_like(emit, a, a["fill_value"])),
+    "tensor": Operator("constant", _tensor),
+    "as_tensor": Operator("constant", _tensor),
     "scalar_tensor": Operator("constant", lambda emit, a: _full(emit, {**a, "size": []}, a["s"])),
     "fill": Operator("constant", lambda emit, a: emit.call(torch.full_like, a["self"], a["value"])),
     "zero": Operator("constant", lambda emit, a: emit.call(torch.full_like, a["self"], 0)),

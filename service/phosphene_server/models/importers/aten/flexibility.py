@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
-from phosphene_server.models.graph import ancestors
 from phosphene_server.models.importers.aten.emitter import Emitter
+from phosphene_server.models.importers.aten.evaluation import evaluate
 from phosphene_server.values.model import TensorSpecification
 
 GROWTH = 32
@@ -29,6 +28,8 @@ def specify_outputs(
     emit: Emitter, outputs: Sequence[fx.Node], inputs: Sequence[TensorSpecification], names: Sequence[str]
 ) -> tuple[TensorSpecification, ...]:
     """Describe the outputs, -1 for each axis whose length depends on an input's."""
+    if any(emit.example(node) is None for node in emit.inputs):
+        return tuple(TensorSpecification(name, "float32", ()) for name in names)
     small = [emit.example(node) for node in outputs]
     grown = _evaluate(
         emit, outputs, [_grown(emit.example(node), s) for node, s in zip(emit.inputs, inputs, strict=True)]
@@ -44,26 +45,33 @@ def _flexible_shape(
 ) -> tuple[int, ...]:
     shape = list(examples[position].shape)
     for axis, length in enumerate(examples[position].shape):
-        longer = list(examples[position].shape)
-        longer[axis] = length + GROWTH
-        trial = [*examples[:position], examples[position].new_empty(longer), *examples[position + 1 :]]
-        if _evaluate(emit, outputs, trial) is not None:
+        # Inputs that belong together, for example two pictures, grow together.
+        equal = [other for other, each in enumerate(examples) if axis < each.dim() and each.shape[axis] == length]
+        groups = [[position], equal] if len(equal) > 1 else [equal]
+        if any(_takes_longer(emit, outputs, examples, group, axis) for group in groups):
             shape[axis] = -1
     return tuple(shape)
 
 
-def _evaluate(emit: Emitter, outputs: Sequence[fx.Node], inputs: Sequence[Any]) -> list[Tensor] | None:
+def _takes_longer(
+    emit: Emitter, outputs: Sequence[fx.Node], examples: Sequence[Tensor], longer: Sequence[int], axis: int
+) -> bool:
+    """Tell whether the graph takes inputs of which some, by position, are longer along an axis."""
+    trial = list(examples)
+    for position in longer:
+        shape = list(examples[position].shape)
+        shape[axis] += GROWTH
+        trial[position] = examples[position].new_empty(shape)
+    return _evaluate(emit, outputs, trial) is not None
+
+
+def _evaluate(emit: Emitter, outputs: Sequence[fx.Node], inputs: Sequence[Any]) -> list[Any] | None:
     """Return the outputs' examples for other inputs, None where an operation refuses them."""
-    values = dict(zip(emit.inputs, inputs, strict=True))
-    needed = {*outputs, *ancestors(outputs)}
+    graph = emit.builder.graph
+    known: dict[fx.Node, Any] = dict(zip(emit.inputs, inputs, strict=True))
+    known.update((node, emit.example(node)) for node in graph.nodes if node.op == "get_attr")
     try:
-        with torch.no_grad():
-            for node in emit.builder.graph.nodes:
-                if node.op == "get_attr":
-                    values[node] = emit.example(node)
-                elif node.op == "call_function" and node in needed:
-                    arguments, keywords = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-                    values[node] = node.target(*arguments, **keywords)
+        values = evaluate(graph, outputs, known)
     except Exception:  # An operation may refuse a shape with any kind of error; all of them mean no.
         return None
     return [values[node] for node in outputs]

@@ -1,9 +1,11 @@
 """Which nodes are the values of which modules: the rows of the layer table."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import fx
 
+from phosphene_server.models.builder import KIND
 from phosphene_server.models.importers.aten.emitter import Emitter
 
 
@@ -42,12 +44,25 @@ class LayerRecorder:
     def operation(self, scope: str, kind: str, node: fx.Node) -> None:
         """Note that an operation of a kind ran in a module call and gave a node."""
         self._operations.setdefault(scope, []).append(Operation(kind, node))
+        node.meta.setdefault(KIND, kind)
 
     def module(self, name: str, node: fx.Node, *, parent: str) -> None:
         """Note the value of a module call, and the module call that it was made in (the model itself: "")."""
         self._parents.add(parent)
         if name:
             self._values[name] = node
+
+    def save(self) -> Any:
+        """Return what `restore` needs to forget the operations and calls that come from now on."""
+        operations = {scope: list(found) for scope, found in self._operations.items()}
+        return operations, dict(self._values), set(self._parents)
+
+    def restore(self, saved: Any) -> None:
+        """Forget operations and calls; only the numbers of calls are remembered."""
+        operations, values, parents = saved
+        self._operations = {scope: list(found) for scope, found in operations.items()}
+        self._values = dict(values)
+        self._parents = set(parents)
 
     @property
     def nodes(self) -> set[fx.Node]:
@@ -56,8 +71,22 @@ class LayerRecorder:
 
     def write(self) -> None:
         """Fill the layer table of the graph."""
+        if not self._values:
+            self._name_operations()
         for name, node in self._values.items():
             self._write_row(name, node)
+
+    def _name_operations(self) -> None:
+        """Make every operation a layer, named by what it computes: `convolution`, `convolution@1`.
+
+        A file that was frozen has no modules any more.
+        """
+        operations = self._operations.pop("", [])
+        for operation in operations:
+            if operation.kind and (operation.node.users or operation is operations[-1]):
+                name = self.next_name(operation.kind)
+                self._operations[name] = [operation]
+                self._values[name] = operation.node
 
     def _write_row(self, name: str, node: fx.Node) -> None:
         operations = self._operations.get(name, [])

@@ -21,6 +21,16 @@ def _batch_norm(emit: Emitter, a: Arguments) -> Any:
     )
 
 
+def _batch_norm_with_statistics(emit: Emitter, a: Arguments) -> Any:
+    """Write a form that also returns the statistics of the batch, which inference does not look at."""
+    epsilon = a["eps"] if "eps" in a else a["epsilon"]
+    return _batch_norm(emit, {**a, "eps": epsilon}), None, None
+
+
+def _weight_norm(emit: Emitter, a: Arguments) -> Any:
+    return emit.call(torch._weight_norm, a["v"], a["g"], a.get("dim", 0))
+
+
 def _instance_norm(emit: Emitter, a: Arguments) -> Any:
     mean, variance = a.get("running_mean"), a.get("running_var")
     return emit.call(
@@ -52,6 +62,10 @@ OPERATORS: dict[str, Operator] = {
     "_native_batch_norm_legit_no_training": Operator(
         "batch_normalization", lambda emit, arguments: (_batch_norm(emit, arguments), None, None)
     ),
+    "_native_batch_norm_legit": Operator("batch_normalization", _batch_norm_with_statistics),
+    "native_batch_norm": Operator("batch_normalization", _batch_norm_with_statistics),
+    "_weight_norm": Operator("weight_normalization", _weight_norm),
+    "_weight_norm_interface": Operator("weight_normalization", lambda emit, a: (_weight_norm(emit, a), None)),
     "instance_norm": Operator("instance_normalization", _instance_norm),
     "layer_norm": direct("layer_normalization", F.layer_norm, "input", "normalized_shape", "weight", "bias", "eps"),
     "native_layer_norm": Operator("layer_normalization", _layer_norm_with_statistics),

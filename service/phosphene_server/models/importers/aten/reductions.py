@@ -19,6 +19,25 @@ def _over_axes(kind: str, function: Callable[..., Any]) -> Operator:
     return Operator(kind, lower)
 
 
+def _over_axis(kind: str, function: Callable[..., Any]) -> Operator:
+    """Make a row for what torch reduces along one axis or all; the first axis is number 0."""
+
+    def lower(emit: Emitter, a: Arguments) -> Any:
+        if a.get("dim") is None:
+            return emit.call(function, a["self"])
+        return emit.call(function, a["self"], a["dim"], keepdim=a.get("keepdim", False))
+
+    return Operator(kind, lower)
+
+
+def _cumulative(kind: str, function: Callable[..., Any]) -> Operator:
+    def lower(emit: Emitter, a: Arguments) -> Any:
+        both = emit.call(function, a["self"], a["dim"])
+        return emit.item(both, 0), emit.item(both, 1)
+
+    return Operator(kind, lower)
+
+
 def _extreme(kind: str, function: Callable[..., Any]) -> Operator:
     """Make a row for `max` or `min`: of everything, along an axis with the places, or of two tensors."""
 
@@ -55,6 +74,16 @@ def _top(emit: Emitter, a: Arguments) -> Any:
     return Several(emit.call(torch.topk, a["self"], a["k"], a.get("dim", -1), a.get("largest", True)))
 
 
+def _spread_and_mean(kind: str, function: Callable[..., Any]) -> Operator:
+    spread, mean = _spread(kind, function), _over_axes("mean", torch.mean)
+    return Operator(kind, lambda emit, a: (spread.lower(emit, a), mean.lower(emit, a)))
+
+
+def _both_extremes(emit: Emitter, a: Arguments) -> Any:
+    both = emit.call(torch.aminmax, a["self"], dim=a.get("dim"), keepdim=a.get("keepdim", False))
+    return emit.item(both, 0), emit.item(both, 1)
+
+
 OPERATORS: dict[str, Operator] = {
     "mean": _over_axes("mean", torch.mean),
     "sum": _over_axes("sum", torch.sum),
@@ -66,9 +95,20 @@ OPERATORS: dict[str, Operator] = {
     "argmin": direct("position_of_minimum", torch.argmin, "self", "dim", "keepdim"),
     "var": _spread("variance", torch.var),
     "std": _spread("standard_deviation", torch.std),
+    "var_mean": _spread_and_mean("variance", torch.var),
+    "std_mean": _spread_and_mean("standard_deviation", torch.std),
+    "median": _extreme("median", torch.median),
+    "aminmax": Operator("maximum", _both_extremes),
+    "prod": _over_axis("product", torch.prod),
+    "any": _over_axes("logic", torch.any),
+    "all": _over_axes("logic", torch.all),
+    "cumprod": direct("cumulative_product", torch.cumprod, "self", "dim"),
+    "cummax": _cumulative("maximum", torch.cummax),
+    "cummin": _cumulative("minimum", torch.cummin),
+    "frobenius_norm": Operator("norm", _norm),
     "norm": Operator("norm", _norm),
     "linalg_vector_norm": Operator("norm", _norm),
-    "logsumexp": direct("log_sum_exponential", torch.logsumexp, "self", "dim", "keepdim"),
+    "logsumexp": direct("log_sum_exp", torch.logsumexp, "self", "dim", "keepdim"),
     "cumsum": direct("cumulative_sum", torch.cumsum, "self", "dim"),
-    "topk": Operator("largest_values", _top),
+    "topk": Operator("top_k", _top),
 }

@@ -2,6 +2,7 @@
 
 import operator
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ class Several:
 
     def __init__(self, node: fx.Node) -> None:
         self.node = node
+        self.parts: dict[int, Any] = {}
+        """The variables that were made of the tensors: one each, since a name stands for memory."""
+        self.make_part: Callable[[int], Any] | None = None
+        """Makes the variable of a tensor that shares memory with what was divided; None: it has memory of its own."""
 
 
 def _several(function: Any, *names: str) -> Operator:
@@ -67,7 +72,24 @@ def _index(emit: Emitter, a: Arguments) -> Any:
 
 
 def _index_put(emit: Emitter, a: Arguments) -> Any:
-    return emit.call(torch.index_put, a["self"], tuple(a["indices"]), a["values"], a.get("accumulate", False))
+    indices, rest = list(a["indices"]), (a["values"], a.get("accumulate", False))
+    # The operator itself takes None for an axis of which everything is meant; the function of torch does not.
+    function = torch.ops.aten.index_put.default if None in indices else torch.index_put
+    return emit.call(function, a["self"], tuple(indices), *rest)
+
+
+def _as_strided(emit: Emitter, a: Arguments) -> Any:
+    """Return a tensor that is told to lie in memory as it lies already, which decompositions write."""
+    example, sizes, strides = emit.example(a["self"]), a["size"], a["stride"]
+    axes = range(len(sizes))
+    if (
+        example is None
+        or list(example.shape) != list(sizes)
+        or a.get("storage_offset") not in (None, 0)
+        or any(sizes[axis] > 1 and example.stride(axis) != strides[axis] for axis in axes)
+    ):
+        raise UnsupportedModel("", "it reads a tensor by the places of its elements in memory (as_strided)")
+    return a["self"]
 
 
 def _squeeze(emit: Emitter, a: Arguments) -> Any:
@@ -109,15 +131,15 @@ OPERATORS: dict[str, Operator] = {
     "unflatten": direct("reshape", torch.unflatten, "self", "dim", "sizes"),
     "squeeze": Operator("reshape", _squeeze),
     "unsqueeze": direct("reshape", torch.unsqueeze, "self", "dim"),
-    "permute": direct("transpose", torch.permute, "self", "dims"),
-    "transpose": direct("transpose", torch.transpose, "self", "dim0", "dim1"),
-    "swapaxes": direct("transpose", torch.transpose, "self", "axis0", "axis1"),
-    "t": direct("transpose", torch.t, "self"),
-    "movedim": direct("transpose", torch.movedim, "self", "source", "destination"),
-    "expand": direct("expand", torch.Tensor.expand, "self", "size"),
-    "expand_as": direct("expand", torch.Tensor.expand_as, "self", "other"),
-    "repeat": direct("expand", torch.Tensor.repeat, "self", "repeats"),
-    "repeat_interleave": direct("expand", torch.repeat_interleave, "self", "repeats", "dim"),
+    "permute": direct("transposition", torch.permute, "self", "dims"),
+    "transpose": direct("transposition", torch.transpose, "self", "dim0", "dim1"),
+    "swapaxes": direct("transposition", torch.transpose, "self", "axis0", "axis1"),
+    "t": direct("transposition", torch.t, "self"),
+    "movedim": direct("transposition", torch.movedim, "self", "source", "destination"),
+    "expand": direct("expansion", torch.Tensor.expand, "self", "size"),
+    "expand_as": direct("expansion", torch.Tensor.expand_as, "self", "other"),
+    "repeat": direct("expansion", torch.Tensor.repeat, "self", "repeats"),
+    "repeat_interleave": direct("expansion", torch.repeat_interleave, "self", "repeats", "dim"),
     "slice": Operator("slice", _slice),
     "select": direct("slice", torch.select, "self", "dim", "index"),
     "narrow": direct("slice", torch.narrow, "self", "dim", "start", "length"),
@@ -132,17 +154,18 @@ OPERATORS: dict[str, Operator] = {
     "split": _several(torch.split, "self", "split_size", "dim"),
     "split_with_sizes": _several(torch.split, "self", "split_sizes", "dim"),
     "unbind": _several(torch.unbind, "self", "dim"),
-    "flip": direct("transpose", torch.flip, "self", "dims"),
-    "roll": direct("transpose", torch.roll, "self", "shifts", "dims"),
+    "flip": direct("transposition", torch.flip, "self", "dims"),
+    "roll": direct("transposition", torch.roll, "self", "shifts", "dims"),
     "pad": Operator("padding", _pad),
     "constant_pad_nd": Operator("padding", _pad),
     **{f"reflection_pad{axes}d": _pad_mode("reflect") for axes in (1, 2, 3)},
     **{f"replication_pad{axes}d": _pad_mode("replicate") for axes in (1, 2, 3)},
     "pixel_shuffle": direct("reshape", F.pixel_shuffle, "self", "upscale_factor"),
     "pixel_unshuffle": direct("reshape", F.pixel_unshuffle, "self", "downscale_factor"),
-    "channel_shuffle": direct("transpose", F.channel_shuffle, "self", "groups"),
+    "channel_shuffle": direct("transposition", F.channel_shuffle, "self", "groups"),
     "unfold": direct("slice", torch.Tensor.unfold, "self", "dimension", "size", "step"),
     "im2col": direct("slice", F.unfold, "self", "kernel_size", "dilation", "padding", "stride"),
+    "as_strided": Operator("identity", _as_strided),
     "contiguous": identity("identity"),
     "clone": identity("identity"),
     "alias": identity("identity"),

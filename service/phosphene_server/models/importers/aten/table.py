@@ -8,12 +8,20 @@ from phosphene_server.models.importers.aten import (
     attention,
     convolutions,
     creation,
+    fourier,
+    indexing,
+    joining,
+    linear_algebra,
     matrix_products,
     normalizations,
     pooling,
+    quantization,
+    recurrent,
     reductions,
     resizing,
     shapes,
+    special_functions,
+    statistics,
 )
 from phosphene_server.models.importers.aten.operators import Operator
 
@@ -29,11 +37,20 @@ OPERATORS: Mapping[str, Operator] = {
     **resizing.OPERATORS,
     **shapes.OPERATORS,
     **creation.OPERATORS,
+    **indexing.OPERATORS,
+    **fourier.OPERATORS,
+    **joining.OPERATORS,
+    **linear_algebra.OPERATORS,
+    **statistics.OPERATORS,
+    **special_functions.OPERATORS,
+    **recurrent.OPERATORS,
 }
 """Rows by the operator's name without namespace, overload and the underscore of the in-place form."""
 
 # Other names of the same operators.
 SYNONYMS: Mapping[str, str] = {
+    "_unsafe_index": "index",
+    "_unsafe_index_put": "index_put",
     "absolute": "abs",
     "clip": "clamp",
     "concat": "cat",
@@ -47,6 +64,7 @@ SYNONYMS: Mapping[str, str] = {
     "negative": "neg",
     "not_equal": "ne",
     "subtract": "sub",
+    "moveaxis": "movedim",
     "swapdims": "transpose",
     "unsafe_chunk": "chunk",
     "unsafe_split": "split",
@@ -58,15 +76,16 @@ def find_operator(name: str) -> Operator | None:
     """Return the row of an operator, None where the table has none.
 
     Args:
-        name: The aten name without namespace and overload; `relu_` is found as `relu`.
+        name: The aten name without namespace and overload; `relu_` is found as `relu`. Names with another namespace
+            than aten have it: `quantized_decomposed.quantize_per_tensor`.
     """
-    plain = functional_name(name)
-    return OPERATORS.get(SYNONYMS.get(plain, plain))
+    return OPERATORS.get(functional_name(name)) or quantization.OPERATORS.get(name)
 
 
 def functional_name(name: str) -> str:
-    """Return the name of the operator that does the same without writing to its argument."""
-    return name[:-1] if is_in_place(name) else name
+    """Return the name in the table of the operator that does the same without writing to its argument."""
+    plain = name[:-1] if is_in_place(name) else name
+    return SYNONYMS.get(plain, plain)
 
 
 def is_in_place(name: str) -> bool:

@@ -6,7 +6,7 @@ node that is its value now; a write points it, and through it all that share its
 read as somebody's activation stays what it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import fx
@@ -15,6 +15,8 @@ from phosphene_server.errors import UnsupportedModel
 
 Replay = Callable[[fx.Node], fx.Node]
 """Writes a view once more, of the new value of what it is a view of."""
+State = tuple[fx.Node, int, int, str]
+"""The node, how often it changed, the version of the base that was seen, and the operator that overwrote it unseen."""
 Inverse = Callable[[fx.Node, fx.Node], fx.Node]
 """Writes the new value of what was viewed, from its old value and the new value of the view."""
 
@@ -30,16 +32,46 @@ class Variable:
         replay: Replay | None = None,
         inverse: Inverse | None = None,
         operator: str = "",
+        seen: int | None = None,
     ) -> None:
-        """Point at a node; `operator` names the one that made the view, for messages."""
+        """Point at a node.
+
+        `operator` names the one that made the view, for messages; `seen` is the version of `base` that the node is a
+        view of, the present one where it is None.
+        """
         self._node = node
         self._base = base
         self._replay = replay
         self._inverse = inverse
         self._operator = operator
         self._version = 0
-        self._base_version = base._version if base is not None else 0
+        self._base_version = seen if seen is not None else base._version if base is not None else 0
         self._lost = ""
+
+    @property
+    def version(self) -> int:
+        """How often its value has changed."""
+        return self._version
+
+    @property
+    def base(self) -> "Variable | None":
+        """What it is a view of."""
+        return self._base
+
+    @property
+    def state(self) -> State:
+        """What `restore` needs to make it what it is now."""
+        return self._node, self._version, self._base_version, self._lost
+
+    def restore(self, state: State) -> None:
+        """Forget what happened since it had that state."""
+        self._node, self._version, self._base_version, self._lost = state
+
+    def lose(self, operator: str) -> None:
+        """Note that it was overwritten by an operator in a way that cannot be written down."""
+        # Not an error yet: most programs never look at the whole again.
+        self._lost = operator
+        self._version += 1
 
     def read(self) -> fx.Node:
         """Return the node that is the value now.
@@ -63,9 +95,7 @@ class Variable:
 
     def _overwrite_through(self, view: "Variable", node: fx.Node) -> None:
         if view._inverse is None:
-            # Not an error yet: most programs never look at the whole again.
-            self._lost = view._operator
-            self._version += 1
+            self.lose(view._operator)
         else:
             self.write(view._inverse(self.read(), node))
 
@@ -77,6 +107,29 @@ class Variable:
             self._node = self._replay(self._base.read())
             self._base_version = self._base._version
             self._version += 1
+
+
+class Choice(Variable):
+    """One of several variables; which of them, only an evaluation of the graph decides."""
+
+    def __init__(self, node: fx.Node, candidates: Sequence[Variable]) -> None:
+        """Take the node that chooses, and the variables that existed before and may be what it chose."""
+        super().__init__(node, operator="a branch")
+        self._candidates = candidates
+        self._seen = [candidate.version for candidate in candidates]
+
+    def write(self, node: fx.Node) -> None:
+        """Overwrite the memory, and with it that of an unknown one of the candidates."""
+        for candidate in self._candidates:
+            candidate.lose("a branch")
+        self._seen = [candidate.version for candidate in self._candidates]
+        super().write(node)
+
+    def _refresh(self) -> None:
+        for candidate, seen in zip(self._candidates, self._seen, strict=True):
+            candidate._refresh()
+            if candidate.version != seen:
+                raise UnsupportedModel("", "it reads what a branch chose after overwriting what it chose from")
 
 
 def read_all(value: Any) -> Any:

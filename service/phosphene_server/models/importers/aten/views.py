@@ -1,11 +1,11 @@
 """Which operators give a view of their argument's memory, and how a write to the view changes the argument."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from phosphene_server.models.importers.aten.emitter import Emitter
 from phosphene_server.models.importers.aten.operators import Arguments
@@ -37,6 +37,42 @@ def _permute(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node
     return emit.call(torch.permute, new, sorted(range(len(axes)), key=axes.__getitem__))
 
 
+def _narrow(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(replace_part, old, new, a["dim"], a["start"])
+
+
+def _swap(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(torch.transpose, new, a["axis0"], a["axis1"])
+
+
+def _move(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(torch.movedim, new, a["destination"], a["source"])
+
+
+def _chunk(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(replace_chunk, old, new, a["chunks"], a.get("dim", 0), a[PART])
+
+
+def _split(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    sizes = a["split_size"] if "split_size" in a else a["split_sizes"]
+    return emit.call(replace_split, old, new, sizes, a.get("dim", 0), a[PART])
+
+
+def _unbind(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(torch.select_scatter, old, new, a.get("dim", 0), a[PART])
+
+
+def _diagonal(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(torch.diagonal_scatter, old, new, a.get("offset", 0), a.get("dim1", 0), a.get("dim2", 1))
+
+
+def _detach(emit: Emitter, a: Arguments, old: fx.Node, new: fx.Node) -> fx.Node:
+    return emit.call(with_gradient_of, new, old)
+
+
+PART = "part"
+"""Among the arguments of a view that gives several tensors: which of them it is."""
+
 VIEWS: Mapping[str, Scatter | None] = {
     "slice": _slice,
     "select": _select,
@@ -52,22 +88,70 @@ VIEWS: Mapping[str, Scatter | None] = {
     "transpose": _transpose,
     "permute": _permute,
     "t": lambda emit, a, old, new: emit.call(torch.t, new),
-    "swapaxes": None,
-    "expand": None,
-    "expand_as": None,
-    "narrow": None,
-    "movedim": None,
-    "chunk": None,
-    "split": None,
-    "split_with_sizes": None,
-    "unbind": None,
-    "detach": None,
+    "swapaxes": _swap,
+    "expand": _reshape,  # Where it repeats anything, torch refuses the write.
+    "expand_as": _reshape,
+    "broadcast_to": _reshape,
+    "ravel": _reshape,
+    "atleast_1d": _reshape,
+    "atleast_2d": _reshape,
+    "atleast_3d": _reshape,
+    "mT": lambda emit, a, old, new: emit.call(torch.transpose, new, -2, -1),
+    "narrow": _narrow,
+    "movedim": _move,
+    "chunk": _chunk,
+    "split": _split,
+    "split_with_sizes": _split,
+    "unbind": _unbind,
+    "diagonal": _diagonal,
+    "detach": _detach,
     "unfold": None,
+    "tensor_split": None,
+    "hsplit": None,
+    "vsplit": None,
+    "dsplit": None,
+    "linalg_diagonal": None,
+    "adjoint": None,
+    "positive": None,
+    "real": None,
+    "imag": None,
+    "view_as_real": None,
+    "view_as_complex": None,
+    "conj": None,
+    "_conj": None,
+    "resolve_conj": None,
+    "resolve_neg": None,
 }
 """By functional name. None: the effect of a write on the argument is not written down."""
 
 COPIES = frozenset({"clone", "lift_fresh_copy", "_to_copy"})
 """Operators that the graph leaves out although their result is memory of its own."""
+
+
+def replace_part(whole: Tensor, part: Tensor, axis: int, start: int) -> Tensor:
+    """Return `whole` with the entries of an axis from `start` on replaced by those of `part`."""
+    start = start + whole.shape[axis] if start < 0 else start
+    return torch.slice_scatter(whole, part, axis, start, start + part.shape[axis])
+
+
+def replace_chunk(whole: Tensor, part: Tensor, chunks: int, axis: int, index: int) -> Tensor:
+    """Return `whole` with one of its chunks replaced."""
+    return _replace_piece(whole, part, torch.chunk(whole, chunks, axis), axis, index)
+
+
+def replace_split(whole: Tensor, part: Tensor, sizes: int | list[int], axis: int, index: int) -> Tensor:
+    """Return `whole` with one of the pieces of given sizes replaced."""
+    return _replace_piece(whole, part, torch.split(whole, sizes, axis), axis, index)
+
+
+def _replace_piece(whole: Tensor, part: Tensor, pieces: Sequence[Tensor], axis: int, index: int) -> Tensor:
+    before = pieces[: index % len(pieces)]
+    return replace_part(whole, part, axis, sum(piece.shape[axis] for piece in before))
+
+
+def with_gradient_of(value: Tensor, source: Tensor) -> Tensor:
+    """Return `value` with the gradient of `source`: what a write past the record of gradients leaves behind."""
+    return value.detach() + (source - source.detach())
 
 
 def shares_memory(emit: Emitter, name: str, argument: fx.Node, result: fx.Node) -> bool:
@@ -81,9 +165,13 @@ def shares_memory(emit: Emitter, name: str, argument: fx.Node, result: fx.Node) 
     return True
 
 
-def is_copy(emit: Emitter, name: str, argument: fx.Node) -> bool:
+def is_copy(emit: Emitter, name: str, arguments: Arguments, result: fx.Node) -> bool:
     """Whether an operator that the graph leaves out gives memory of its own."""
+    example = emit.example(result)
     if name == "contiguous":
-        example = emit.example(argument)
         return isinstance(example, torch.Tensor) and not example.is_contiguous()
+    if name == "to":
+        dtype = arguments.get("dtype")
+        changes = isinstance(dtype, torch.dtype) and isinstance(example, torch.Tensor) and example.dtype != dtype
+        return changes or bool(arguments.get("copy"))
     return name in COPIES

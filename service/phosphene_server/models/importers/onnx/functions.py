@@ -9,22 +9,20 @@ the author's modules, and the values within are no layers.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, defs
 
 from phosphene_server.errors import UnsupportedModel
-from phosphene_server.models.importers.onnx.subgraphs import subgraphs
-
-STANDARD_DOMAINS = ("", "ai.onnx")
+from phosphene_server.models.importers.onnx.walking import STANDARD_DOMAINS, nodes_of, subgraphs
 
 OPERATOR_SET, INSIDE = "phosphene.operator_set", "phosphene.inside_function"
 """Keys of the metadata of a node that came from a function body: its operator set, and that no output of the call is
 its own."""
 
 MAXIMUM_NODES = 1_000_000
-"""Nodes that the bodies of functions may add to a model."""
+"""Nodes that the bodies of functions may add to a model; the largest networks have some ten thousand."""
 
 
 def operator_set(node: NodeProto) -> int | None:
@@ -36,14 +34,6 @@ def operator_set(node: NodeProto) -> int | None:
 def is_inside_function(node: NodeProto) -> bool:
     """Return whether a node computes what only the body of a function sees."""
     return _metadata(node, INSIDE) is not None
-
-
-def nodes_of(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """Yield nodes and those of all their subgraphs."""
-    for node in nodes:
-        yield node
-        for subgraph in subgraphs(node):
-            yield from nodes_of(subgraph.node)
 
 
 class Expansion:

@@ -7,14 +7,24 @@ from onnx import ModelProto, NodeProto, defs
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
-from phosphene_server.models.importers.onnx.functions import STANDARD_DOMAINS, Expansion, nodes_of
+from phosphene_server.models.importers.onnx.functions import Expansion
 from phosphene_server.models.importers.onnx.operators import OPERATORS
 from phosphene_server.models.importers.onnx.reading import read_model
-from phosphene_server.models.importers.onnx.skeleton import check, infer_types, skeleton_of, value_types
+from phosphene_server.models.importers.onnx.skeleton import check, infer_types, skeleton_of
 from phosphene_server.models.importers.onnx.translation import translate
+from phosphene_server.models.importers.onnx.value_types import value_types
+from phosphene_server.models.importers.onnx.walking import STANDARD_DOMAINS, nodes_of
 
 OLDEST_OPSET = 7
 """The first operator set that broadcasts as numpy does (2017)."""
+
+RUNTIME_DOMAINS = ("com.microsoft", "com.ms.")
+"""How the names of the domains begin whose operators ONNX Runtime makes of others when it optimizes or quantizes."""
+
+RUNTIME_ADVICE = (
+    "those of com.microsoft come from ONNX Runtime's optimizer and quantizer: "
+    "take the file from before the optimization, and quantize it in the QDQ format"
+)
 
 
 def import_onnx(path: Path, *, name: str) -> ModelGraph:
@@ -59,7 +69,9 @@ def _refuse_missing_operators(proto: ModelProto, name: str, is_known: Callable[[
             missing.setdefault(operator, []).append(node.name or (node.output[0] if node.output else "unnamed"))
     if missing:
         rows = tuple((operator, tuple(nodes)) for operator, nodes in sorted(missing.items()))
-        raise UnsupportedModel(name, "it needs operators that the ONNX importer does not have", rows)
+        detail = "it needs operators that the ONNX importer does not have"
+        made_by_runtime = any(operator.startswith(RUNTIME_DOMAINS) for operator in missing)
+        raise UnsupportedModel(name, f"{detail} ({RUNTIME_ADVICE})" if made_by_runtime else detail, rows)
 
 
 def _opset(proto: ModelProto, name: str) -> int:

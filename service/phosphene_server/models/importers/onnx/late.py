@@ -9,7 +9,6 @@ The small graphs are kept by the values of those constants and by the shapes of 
 the other inputs; the constants decide which elements go where and have none.
 """
 
-import operator
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +17,11 @@ from onnx import TensorProto
 from torch import Tensor, fx
 
 from phosphene_server.models.builder import GraphBuilder
-from phosphene_server.models.importers.onnx.operation import Constants, Handler, KnownAtRunTime, Operation
-from phosphene_server.models.importers.onnx.skeleton import ValueType
+from phosphene_server.models.importers.onnx.arguments import KnownAtRunTime
+from phosphene_server.models.importers.onnx.constants import Constants
+from phosphene_server.models.importers.onnx.operation import Handler, Operation
 from phosphene_server.models.importers.onnx.tensors import ELEMENT_TYPES
+from phosphene_server.models.importers.onnx.value_types import ValueType
 from phosphene_server.models.importers.onnx.values import Value
 
 MAXIMUM_GRAPHS = 32
@@ -115,7 +116,7 @@ def translate_late(operation: Operation, handler: Handler) -> tuple[Value, ...]:
     arguments = [operation.node_of(value) for value in late.arguments(operation.inputs)]
     results = operation.evaluate(late, operation.reference(), *arguments)
     count = len(operation.node.output)
-    return (results,) if count == 1 else tuple(operation.evaluate(operator.getitem, results, i) for i in range(count))
+    return (results,) if count == 1 else operation.parts(results, count)
 
 
 def _is_numbers(value: Value) -> bool:

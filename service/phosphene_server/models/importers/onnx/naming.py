@@ -17,6 +17,7 @@ its value is. The second calls it `conv1` although it is normalized: the name of
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,12 @@ from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import FilterGeometry
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+PATH_PRODUCERS = ("pytorch", "onnx.quantize")
+"""Who writes paths of modules as names of nodes, and ONNX Runtime's quantizer, which keeps those of the exporter."""
+
+MADE_UP_NAME = re.compile(r"val_\d+|onnx::\w+|\d+")
+"""What the exporters call tensors that they computed from those of the author."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,16 @@ def place_of(node: NodeProto, output: str, *, producer: str, weight: str | None)
     for entry in node.metadata_props:
         if entry.key == SCOPES_KEY:
             return _from_metadata(entry.value, output)
-    if producer == "pytorch" and node.name.startswith("/"):
+    if producer in PATH_PRODUCERS and node.name.startswith("/"):
         return _from_path(node.name)
     if producer == "pytorch" and weight is not None and weight.endswith(".weight"):
         return (), weight.removesuffix(".weight")  # exporters before 1.13 name nodes Conv_0 and tensors as the author
     return (), node.name or output
+
+
+def is_made_up(name: str) -> bool:
+    """Return whether an exporter made the name of a tensor up: it computed the tensor from others."""
+    return MADE_UP_NAME.fullmatch(name) is not None
 
 
 def _from_metadata(text: str, output: str) -> tuple[tuple[str, ...], str]:
@@ -102,7 +114,7 @@ def name_layers(builder: GraphBuilder, activations: Sequence[Activation], output
     Args:
         builder: The graph.
         activations: All values that can be layers, in the order of execution.
-        outputs: The names of the graph's outputs in the file.
+        outputs: The tensors that the graph gives, as activations are called.
     """
     calls = _module_calls(activations)
     visible = [activation for activation in activations if not activation.hidden]

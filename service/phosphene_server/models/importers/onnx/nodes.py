@@ -2,23 +2,25 @@
 
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto
 from torch import Tensor, fx
 
 from phosphene_server.errors import DamagedModel, PhospheneError
 from phosphene_server.models.builder import KIND, GraphBuilder
+from phosphene_server.models.importers.onnx.arguments import KnownAtRunTime
+from phosphene_server.models.importers.onnx.constants import Constants
 from phosphene_server.models.importers.onnx.functions import is_inside_function, operator_set
 from phosphene_server.models.importers.onnx.late import translate_late
 from phosphene_server.models.importers.onnx.naming import Activation, place_of, unused_name
-from phosphene_server.models.importers.onnx.operation import Body, Constants, Handler, KnownAtRunTime, Operation
+from phosphene_server.models.importers.onnx.operation import Handler, Operation
 from phosphene_server.models.importers.onnx.operators import OPERATORS
 from phosphene_server.models.importers.onnx.sizes import size_handler
-from phosphene_server.models.importers.onnx.skeleton import ValueType
 from phosphene_server.models.importers.onnx.sparse import read_sparse_tensor
-from phosphene_server.models.importers.onnx.subgraphs import CapturedValues, module_of
+from phosphene_server.models.importers.onnx.subgraphs import Body, CapturedValues, module_of
 from phosphene_server.models.importers.onnx.tensors import FLOATING, read_tensor
+from phosphene_server.models.importers.onnx.value_types import ValueType
 from phosphene_server.models.importers.onnx.values import Value
 
 ONNX_OUTPUT = "onnx_output"
@@ -105,6 +107,7 @@ class NodeTranslation:
 
     def operation(self, node: NodeProto, kind: str, inputs: Sequence[Value | None]) -> Operation:
         """Return a node as its handler sees it."""
+        scopes, _ = self._place(node, next(iter(node.output), ""))
         return Operation(
             node,
             inputs,
@@ -113,6 +116,7 @@ class NodeTranslation:
             opset=operator_set(node) or self.facts.opset,
             model=self.facts.name,
             constants=self.constants,
+            module=scopes[-1] if scopes else "",
             batch=self.facts.batch,
             scope=self,
         )
@@ -131,6 +135,10 @@ class NodeTranslation:
     def node_of(self, name: str) -> fx.Node:
         """Return an output of the graph as an fx node."""
         return self.operation(NodeProto(output=[name]), "output", ()).node_of(self.output(name))
+
+    def layer_of(self, tensor: str) -> str:
+        """Return the tensor under which the layer is kept whose value a tensor of the file is."""
+        return self._sources.get(tensor, tensor)
 
     # Subgraphs: this is the Scope of the operations here
 
@@ -183,8 +191,7 @@ class NodeTranslation:
             if isinstance(value, fx.Node) and value.op != "placeholder" and self._is_activation(operation, tensor):
                 self._keep_activation(operation, value, tensor, first=index == 0)
             elif operation.kind == "quantization":
-                source = operation.node.input[0]
-                self._sources[tensor] = self._sources.get(source, source)
+                self._sources[tensor] = self.layer_of(operation.node.input[0])
 
     def _keep_activation(self, operation: Operation, value: fx.Node, tensor: str, *, first: bool) -> None:
         node = operation.node
@@ -194,11 +201,11 @@ class NodeTranslation:
         if node.op_type == "If" and value in self._keys:
             self._sources[tensor] = self._keys[value]  # the layer is the operation in the branch
             return
+        if operation.kind == "dequantization" and self._keep_dequantized(node, value, tensor):
+            return
         key = unused_name(tensor, set(self._keys.values())) if self._inlined else tensor
         self._keys[value] = self._sources[tensor] = key
-        scopes, name = place_of(node, key, producer=self.facts.producer, weight=self._weight(node))
-        if operation.kind == "dequantization" and not scopes:
-            scopes = self._quantized_in(node.input[0])
+        scopes, name = self._place(node, key)
         activation = Activation(
             key,
             value,
@@ -207,15 +214,34 @@ class NodeTranslation:
             name if first else key,
             parameters=tuple(operation.parameters),
             filters=operation.filters,
-            sources=tuple(self._sources.get(source, source) for source in node.input),
+            sources=tuple(self.layer_of(source) for source in node.input),
             hidden=inner,
         )
         self.activations.append(activation)
 
-    def _quantized_in(self, tensor: str) -> tuple[str, ...]:
-        """Return the modules that a quantized value was computed in: who quantizes a network adds nodes without any."""
-        source = self._sources.get(tensor, tensor)
-        return next((activation.scopes for activation in reversed(self.activations) if activation.tensor == source), ())
+    def _place(self, node: NodeProto, output: str) -> tuple[tuple[str, ...], str]:
+        """Return the modules of a node, and what its output is called within them."""
+        return place_of(node, output, producer=self.facts.producer, weight=self._weight(node))
+
+    def _keep_dequantized(self, node: NodeProto, value: fx.Node, tensor: str) -> bool:
+        """Let a dequantized value be that of the layer or input that was quantized; return whether there is one.
+
+        Who quantizes a network adds nodes between the author's, and may move the author's; to whoever looks at the
+        network, what they give is the value of the operation before them.
+        """
+        source = self.layer_of(node.input[0])
+        given = self.values.get(source)
+        if isinstance(given, fx.Node) and given.op == "placeholder":
+            self._sources[tensor] = source
+            return True
+        places = (place for place, activation in enumerate(self.activations) if activation.tensor == source)
+        place = next(places, None)
+        if place is None:
+            return False
+        self._keys[value] = self._sources[tensor] = source
+        if self.activations[place].node.meta[KIND] != "dequantization":
+            self.activations[place] = replace(self.activations[place], node=value)
+        return True
 
     def _weight(self, node: NodeProto) -> str | None:
         """Return the name of the first trained tensor that a node reads."""

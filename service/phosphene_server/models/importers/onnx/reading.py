@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, inliner
+from onnx import ModelProto, NodeProto, TensorProto, external_data_helper, inliner
 
 from phosphene_server.errors import DamagedModel
-from phosphene_server.models.importers.onnx.functions import nodes_of
-
-MAXIMUM_NODES = 1_000_000
-"""Nodes that the functions of a file may make; the largest networks have some ten thousand."""
+from phosphene_server.models.importers.onnx.functions import MAXIMUM_NODES
+from phosphene_server.models.importers.onnx.walking import attribute_tensors, nodes_of, tensors_of
 
 
 def read_model(path: Path, *, model: str) -> ModelProto:
@@ -60,11 +58,15 @@ def _parsed(path: Path, model: str) -> ModelProto:
         raise DamagedModel(model, f"{path.name} is not an ONNX model: {error}") from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise DamagedModel(model, f"{path.name} is not an ONNX model: it has no graph or no operator set")
+    for node in nodes_of(proto.graph.node):
+        # protobuf hands out bytes where a file has no UTF-8
+        if not all(isinstance(text, str) for text in (node.op_type, node.domain, node.name, *node.input, *node.output)):
+            raise DamagedModel(model, f"{path.name} has a node whose names are not UTF-8: {node.op_type!r}")
     return proto
 
 
 def _external_tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    tensors = itertools.chain(_tensors(proto.graph), *(_attribute_tensors(body.node) for body in proto.functions))
+    tensors = itertools.chain(tensors_of(proto.graph), *(attribute_tensors(body.node) for body in proto.functions))
     return filter(external_data_helper.uses_external_data, tensors)
 
 
@@ -93,24 +95,6 @@ def _inlined_nodes(proto: ModelProto) -> float:
         return sum(of(name, depth + 1) if name in bodies else 1 for name in names)
 
     return total(proto.graph.node, 0)
-
-
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Yield every tensor of a graph, those in attributes and subgraphs included."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _attribute_tensors(graph.node)
-
-
-def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
-        yield from (*attribute.tensors, *((attribute.t,) if attribute.HasField("t") else ()))
-        single = (attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()
-        for sparse in (*attribute.sparse_tensors, *single):
-            yield from (sparse.values, sparse.indices)
-        for subgraph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-            yield from _tensors(subgraph)
 
 
 def _external_file(tensor: TensorProto, folder: Path, model: str) -> Path:

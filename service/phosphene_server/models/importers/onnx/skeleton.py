@@ -1,14 +1,14 @@
 """The model without its weights: enough for the checker and for type inference, at any size of the weights."""
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, checker, helper, numpy_helper, shape_inference
 
 from phosphene_server.errors import DamagedModel
-from phosphene_server.models.importers.onnx.subgraphs import subgraphs
+from phosphene_server.models.importers.onnx.walking import STANDARD_DOMAINS, nodes_of, subgraphs
 
-SMALL = 1024
+SMALL_TENSOR = 1024
 """Tensors up to this many elements stay: shapes, axes and the like, which inference reads."""
 
 LARGEST_ARRAY = 2**20
@@ -16,15 +16,12 @@ LARGEST_ARRAY = 2**20
 bytes can ask it for terabytes."""
 
 
-@dataclass(frozen=True)
-class ValueType:
-    """What is known of an ONNX value before it is computed."""
+ACCEPTED: Mapping[str, range] = {"GroupNormalization": range(18, 21), "LayerNormalization": range(1, 17)}
+"""Operators -> operator sets in which the specification does not have them but files do, as ONNX Runtime accepts them:
+the first was withdrawn after it had been in use, the second is what its optimizer makes of older files."""
 
-    element_type: int
-    shape: tuple[int | None, ...] | None
-    """Lengths as the file gives or implies them, None where unknown; None if even the rank is unknown."""
-    is_tensor: bool = True
-    """False for a sequence or an optional."""
+ACCEPTED_DOMAIN = "phosphene.accepted"
+"""The domain in which the checker sees them; it lets domains pass that it does not know."""
 
 
 def check(skeleton: ModelProto, *, name: str) -> None:
@@ -34,7 +31,7 @@ def check(skeleton: ModelProto, *, name: str) -> None:
         DamagedModel: it violates the specification: cyclic or unsorted nodes, values defined twice, wrong attributes.
     """
     try:
-        checker.check_model(_with_all_types(skeleton))
+        checker.check_model(_checkable(skeleton))
     except (checker.ValidationError, ValueError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DamagedModel(name, f"it violates the ONNX specification: {first}") from error
@@ -105,29 +102,6 @@ def _typed_values(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
             yield from _typed_values(subgraph)
 
 
-def value_types(types: Mapping[str, TypeProto]) -> Mapping[str, ValueType]:
-    """Return what handlers need of types.
-
-    Lengths are those of the shapes that the file declares; the graph must not rely on them, since it is evaluated at
-    other batch and picture sizes too. Element types and ranks are reliable.
-    """
-    return {name: type_of(inferred) for name, inferred in types.items()}
-
-
-def type_of(value: TypeProto) -> ValueType:
-    """Return the type of a value; of a sequence or an optional the element type alone, if it holds tensors."""
-    kind = value.WhichOneof("value")
-    if kind == "sequence_type":
-        return replace(type_of(value.sequence_type.elem_type), shape=None, is_tensor=False)
-    if kind == "optional_type":
-        return replace(type_of(value.optional_type.elem_type), shape=None, is_tensor=False)
-    tensor = value.tensor_type
-    if not tensor.HasField("shape"):
-        return ValueType(tensor.elem_type, None)
-    lengths = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
-    return ValueType(tensor.elem_type, lengths)
-
-
 def skeleton_of(model: ModelProto) -> ModelProto:
     """Return a copy of a model, with large weights turned into inputs."""
     source = model.graph
@@ -137,7 +111,7 @@ def skeleton_of(model: ModelProto) -> ModelProto:
     graph.sparse_initializer.extend(source.sparse_initializer)
     inputs = {value.name for value in source.input}
     for tensor in source.initializer:
-        if _volume(tensor) <= SMALL:
+        if _volume(tensor) <= SMALL_TENSOR:
             graph.initializer.append(tensor)
         elif tensor.name not in inputs:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
@@ -147,8 +121,11 @@ def skeleton_of(model: ModelProto) -> ModelProto:
     return skeleton
 
 
-def _with_all_types(skeleton: ModelProto) -> ModelProto:
-    """Return a copy whose inputs and outputs have some type: files may leave it out, and ONNX Runtime infers it."""
+def _checkable(skeleton: ModelProto) -> ModelProto:
+    """Return a copy without what ONNX Runtime accepts and the checker does not.
+
+    Files may leave out the types of inputs and outputs, and use ACCEPTED.
+    """
     complete = ModelProto()
     complete.CopyFrom(skeleton)
     del complete.graph.value_info[:]
@@ -156,11 +133,13 @@ def _with_all_types(skeleton: ModelProto) -> ModelProto:
         if value.type.WhichOneof("value") in (None, "tensor_type"):
             value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
             value.type.tensor_type.shape.SetInParent()
+    versions = {entry.version for entry in skeleton.opset_import if entry.domain in STANDARD_DOMAINS}
+    for node in nodes_of(complete.graph.node):
+        if node.domain in STANDARD_DOMAINS and versions.intersection(ACCEPTED.get(node.op_type, ())):
+            node.domain = ACCEPTED_DOMAIN
+    complete.opset_import.add(domain=ACCEPTED_DOMAIN, version=1)
     return complete
 
 
 def _volume(tensor: TensorProto) -> int:
-    volume = 1
-    for length in tensor.dims:
-        volume *= length
-    return volume
+    return math.prod(tensor.dims)

@@ -1,20 +1,37 @@
 """Subgraphs: a branch or the body of a loop as a module, and the values of the graphs around it that it reads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import GraphProto
 from torch import fx
 
 from phosphene_server.models.builder import GraphBuilder
+from phosphene_server.models.importers.onnx.value_types import ValueType
 from phosphene_server.models.importers.onnx.values import Items, Sizes, Value, sizes
 
 
-def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """Yield the graphs among the attributes of a node."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
+@dataclass(frozen=True)
+class Body:
+    """A subgraph as a module of its own."""
+
+    module: fx.GraphModule
+    """Takes the subgraph's own inputs and then the captured values; gives the tuple of its outputs."""
+    captures: tuple[fx.Node, ...]
+    """The values of the graphs around it that it reads."""
+    outputs: tuple[ValueType | None, ...]
+    """What is known of its outputs."""
+
+
+class Scope(Protocol):
+    """Where a node stands: what translates its subgraphs."""
+
+    def inlined(self, graph: GraphProto) -> tuple[Value, ...]:
+        """Translate a subgraph without inputs in place and return its outputs."""
+
+    def body(self, graph: GraphProto) -> Body:
+        """Translate a subgraph into a module of its own."""
 
 
 class CapturedValues(dict[str, Value]):

@@ -11,9 +11,9 @@ from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.onnx.naming import name_layers
 from phosphene_server.models.importers.onnx.nodes import ONNX_OUTPUT, ModelFacts, NodeTranslation
 from phosphene_server.models.importers.onnx.operators.casting import as_integers
-from phosphene_server.models.importers.onnx.skeleton import ValueType, type_of
 from phosphene_server.models.importers.onnx.subgraphs import erase_unused
 from phosphene_server.models.importers.onnx.tensors import QUANTIZED, type_name
+from phosphene_server.models.importers.onnx.value_types import ValueType, type_of
 from phosphene_server.models.importers.onnx.values import Value
 from phosphene_server.values.model import TensorSpecification
 
@@ -64,7 +64,7 @@ def _built(
     """Name the layers and close the graph."""
     names = [value.name for value in graph.output]
     outputs = [_output(nodes, name) for name in names]
-    name_layers(nodes.builder, nodes.activations, names)
+    name_layers(nodes.builder, nodes.activations, map(nodes.layer_of, names))
     layers = {activation.node for activation in nodes.activations if not activation.hidden}
     erase_unused(nodes.builder.graph, {*outputs, *layers})
     types = nodes.facts.types

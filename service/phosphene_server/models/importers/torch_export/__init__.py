@@ -3,6 +3,8 @@
 archive.py        an archive -> the program as JSON, and its tensors
 arguments.py      JSON -> values
 modules.py        which operations belong to which module call, and what each call returns
+subgraphs.py      programs inside a program -> one program
+trees.py          what the parts of a nested result are called
 importer.py       a file -> a ModelGraph
 """
 

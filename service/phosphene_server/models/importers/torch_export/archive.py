@@ -40,6 +40,8 @@ class ExportedProgram:
 
     graph: Mapping[str, Any]
     signature: Mapping[str, Any]
+    output_tree: str
+    """How the outputs are nested, as torch writes it."""
     torch_version: str
     tensors: Mapping[str, Tensor]
     """Parameters, buffers and constants by the author's names."""
@@ -68,7 +70,19 @@ def parse(entries: Mapping[str, bytes], *, name: str) -> ExportedProgram:
     tensors = _tensors(entries, "data/weights/", f"{program_name}_weights_config.json", name)
     tensors |= _tensors(entries, "data/constants/", f"{program_name}_constants_config.json", name)
     module = document["graph_module"]
-    return ExportedProgram(module["graph"], module["signature"], str(document.get("torch_version", "")), tensors)
+    return ExportedProgram(
+        graph=module["graph"],
+        signature=module["signature"],
+        output_tree=_output_tree(module),
+        torch_version=str(document.get("torch_version", "")),
+        tensors=tensors,
+    )
+
+
+def _output_tree(module: Mapping[str, Any]) -> str:
+    """Return how the outputs are nested: the model itself is among the modules whose calls are described."""
+    (model,) = (entry for entry in module["module_call_graph"] if entry["fqn"] == "")
+    return str(model["signature"]["out_spec"])
 
 
 def _program_name(entries: Mapping[str, bytes], name: str) -> str:

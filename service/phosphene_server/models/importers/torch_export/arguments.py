@@ -81,6 +81,7 @@ KINDS: Mapping[str, Callable[[Any, Look], Any]] = {
     "as_ints": _plain,
     "as_float": _number,
     "as_floats": _every(_number),
+    "as_complex": lambda value, look: complex(value["real"], value["imag"]),
     "as_bool": _plain,
     "as_bools": _plain,
     "as_string": _plain,

@@ -2,9 +2,11 @@
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.graph import ModelGraph
@@ -13,10 +15,12 @@ from phosphene_server.models.importers.aten.closing import close
 from phosphene_server.models.importers.aten.program import Program
 from phosphene_server.models.importers.aten.shapes import Several
 from phosphene_server.models.importers.aten.table import find_operator
-from phosphene_server.models.importers.aten.variables import Variable
+from phosphene_server.models.importers.aten.variables import Variable, read_all
 from phosphene_server.models.importers.torch_export.archive import ExportedProgram, parse
 from phosphene_server.models.importers.torch_export.arguments import argument, example, names_in
 from phosphene_server.models.importers.torch_export.modules import calls_by_end, scopes
+from phosphene_server.models.importers.torch_export.subgraphs import CHOICE, inlined
+from phosphene_server.models.importers.torch_export.trees import leaf_names
 
 NUMBERS: Mapping[str, Callable[..., Any]] = {
     "_operator.add": operator.add,
@@ -76,8 +80,9 @@ def import_torch_export(path: Path, *, name: str) -> ModelGraph:
     entries = read_archive(path, name=name)
     try:
         program = parse(entries, name=name)
-        _check_operators(program)
-        return _Reader(program).read()
+        nodes = inlined(program.graph)
+        _check_operators(nodes)
+        return _Reader(program, nodes).read()
     except UnsupportedModel as error:
         error.model = name
         raise
@@ -85,42 +90,44 @@ def import_torch_export(path: Path, *, name: str) -> ModelGraph:
         raise DamagedModel(name, f"its program cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _check_operators(program: ExportedProgram) -> None:
+def _check_operators(nodes: Sequence[Mapping[str, Any]]) -> None:
     missing: dict[str, list[str]] = {}
-    for node in program.graph["nodes"]:
+    for node in nodes:
         target = node["target"]
-        if target not in NUMBERS and _aten_name(target) not in GUARDS and find_operator(_aten_name(target)) is None:
+        known = target in NUMBERS or target == CHOICE or _operator_name(target) in GUARDS
+        if not known and find_operator(_operator_name(target)) is None:
             missing.setdefault(target, []).append(".".join(scopes(node)[-1:]) or str(node.get("name") or target))
     if missing:
         rows = tuple((target, tuple(dict.fromkeys(places))) for target, places in sorted(missing.items()))
         raise UnsupportedModel("", "its graph has operators that the importer lacks", rows)
 
 
-def _aten_name(target: str) -> str:
-    """Return `conv2d` for `torch.ops.aten.conv2d.default`, and nothing for what is not of aten."""
-    prefix = "torch.ops.aten."
-    return target[len(prefix) :].partition(".")[0] if target.startswith(prefix) else ""
+def _operator_name(target: str) -> str:
+    """Return `conv2d` for `torch.ops.aten.conv2d.default`, `space.operator` for an operator of another namespace."""
+    namespace, _, operator = target.removeprefix("torch.ops.").partition(".")
+    plain = operator.partition(".")[0]
+    return plain if namespace == "aten" else f"{namespace}.{plain}"
 
 
 class _Reader:
     """Runs the operations of an exported program into a graph."""
 
-    def __init__(self, source: ExportedProgram) -> None:
+    def __init__(self, source: ExportedProgram, nodes: Sequence[Mapping[str, Any]]) -> None:
         self._source = source
+        self._nodes = nodes
         self._program = Program()
         self._values: dict[str, Any] = {}
         self._trained: dict[str, str] = {}
 
     def read(self) -> ModelGraph:
         input_names = self._take_inputs()
-        outputs = self._output_names()
-        nodes = self._source.graph["nodes"]
-        ending = calls_by_end(nodes, outputs)
-        for position, node in enumerate(nodes):
+        outputs = self._outputs()
+        ending = calls_by_end(self._nodes, [value for _, value in outputs])
+        for position, node in enumerate(self._nodes):
             self._run(node)
             for call in ending.get(position, ()):
                 self._program.layers.module(call.name, self._look(call.value).read(), parent=call.parent)
-        results = [(name, self._look(name)) for name in outputs]
+        results = [(name, self._look(value)) for name, value in outputs]
         tensors = [(name, value) for name, value in results if isinstance(value, Variable)]
         producer = f"PyTorch {self._source.torch_version} (torch.export)"
         return close(self._program, tensors, input_names=input_names, producer=producer)
@@ -142,15 +149,20 @@ class _Reader:
 
     def _take_user_input(self, document: Mapping[str, Any]) -> str:
         if "as_tensor" not in document:
-            raise UnsupportedModel("", f"it has an input that is no tensor: {document}")
+            given = ", ".join(names_in(document)) or str(document)
+            raise UnsupportedModel("", f"its input {given} is no tensor; export it with a fixed value in its place")
         name = str(document["as_tensor"]["name"])
         node = self._program.emit.input(name, example(self._source.graph["tensor_values"][name]))
         self._values[name] = Variable(node)
         return name
 
-    def _output_names(self) -> list[str]:
+    def _outputs(self) -> list[tuple[str, str]]:
+        """Return the author's names of the results, and the program's."""
         specifications = self._source.signature["output_specs"]
-        return [name for each in specifications if "user_output" in each for name in names_in(each["user_output"])]
+        returned = [each["user_output"]["arg"] for each in specifications if "user_output" in each]
+        names = leaf_names(self._source.output_tree, name="output")
+        pairs = zip(names, returned, strict=True)
+        return [(name, value["as_tensor"]["name"]) for name, value in pairs if "as_tensor" in value]
 
     def _look(self, name: str) -> Any:
         if name not in self._values and name in self._trained:
@@ -160,14 +172,16 @@ class _Reader:
 
     def _run(self, node: Mapping[str, Any]) -> None:
         target = node["target"]
-        if _aten_name(target) in GUARDS:
+        if _operator_name(target) in GUARDS:
             return
         arguments = [(entry["name"], argument(entry["arg"], self._look)) for entry in node["inputs"]]
         if target in NUMBERS:
             result = self._program.emit.number(NUMBERS[target], *(value for _, value in arguments))
+        elif target == CHOICE:
+            result = Variable(self._program.emit.call(choose, *(read_all(value) for _, value in arguments)))
         else:
             scope = scopes(node)[-1:] or ("",)
-            result = self._program.run(_aten_name(target), dict(arguments), scope=scope[0])
+            result = self._program.run(_operator_name(target), dict(arguments), scope=scope[0])
         self._keep(node["outputs"], result)
 
     def _keep(self, outputs: list[Mapping[str, Any]], result: Any) -> None:
@@ -180,6 +194,12 @@ class _Reader:
             result = [self._program.item(result, index) for index in range(len(parts))]
         values = result if isinstance(result, tuple | list) else [result]
         self._values.update(zip(parts, values, strict=False))
+
+
+def choose(condition: Tensor | bool, first: Tensor, second: Tensor) -> Tensor:
+    """Return the first value if a condition holds, otherwise the second; a condition without numbers holds."""
+    unknown = isinstance(condition, Tensor) and condition.is_meta
+    return first if unknown or condition else second
 
 
 TRAINED: Mapping[str, str] = {

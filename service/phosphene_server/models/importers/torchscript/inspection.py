@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
+from phosphene_server.models.importers.torchscript.nesting import is_too_deep
 
 PICKLES = ("data.pkl", "constants.pkl", "traced_inputs.pkl")
 STORAGES = re.compile(r"(data|constants|traced_inputs)/\d+")
@@ -23,6 +24,12 @@ STATE_METHODS = (b"__setstate__", b"__getstate__")
 KNOWN_NAMESPACES = frozenset({"aten", "prim"})
 FORBIDDEN_OPERATORS = frozenset({"from_file", "save", "set_data", "_load_for_mobile"})
 """Operators of torch that reach outside the tensors they are given."""
+
+PREPARED = re.compile("mkldnn", re.IGNORECASE)
+LACKS_WEIGHTS = (
+    "torch.jit.optimize_for_inference prepared it for one kind of processor, and then its weights are not in the file; "
+    "save the module as it was before"
+)
 
 ALLOWED_GLOBALS = (
     re.compile(r"__torch__(?!\.torch\.classes)\S* \w+"),
@@ -70,6 +77,8 @@ def _check_code(entries: Mapping[str, bytes], name: str) -> None:
     for entry, content in entries.items():
         if CODE.fullmatch(entry) and any(method in content for method in STATE_METHODS):
             raise UnsupportedModel(name, f"{entry} defines __setstate__ or __getstate__, which would run when loaded")
+        if CODE.fullmatch(entry) and is_too_deep(content.decode("utf-8", errors="replace")):
+            raise DamagedModel(name, f"the code in {entry} is nested deeper than any that TorchScript writes")
     foreign = {
         (operator, entry)
         for entry, content in entries.items()
@@ -79,13 +88,16 @@ def _check_code(entries: Mapping[str, bytes], name: str) -> None:
     if foreign:
         operators = sorted({operator for operator, _ in foreign})
         rows = tuple((each, tuple(sorted(entry for other, entry in foreign if other == each))) for each in operators)
-        raise UnsupportedModel(name, "its code names operators that are not allowed", rows)
+        prepared = any(PREPARED.search(operator) for operator in operators)
+        raise UnsupportedModel(
+            name, LACKS_WEIGHTS if prepared else "its code names operators that are not allowed", rows
+        )
 
 
 def _foreign_operators(content: bytes) -> Iterator[str]:
     text = content.decode("utf-8", errors="replace")
     for namespace, operator in re.findall(r"(?<![\w.])ops\s*\.\s*(\w+)\s*\.\s*(\w+)\s*\(", text):
-        if namespace not in KNOWN_NAMESPACES or operator in FORBIDDEN_OPERATORS:
+        if namespace not in KNOWN_NAMESPACES or operator in FORBIDDEN_OPERATORS or PREPARED.search(operator):
             yield f"{namespace}::{operator}"
     for operator in re.findall(r"(?<![\w.])torch\s*\.\s*(\w+)\s*\(", text):
         if operator in FORBIDDEN_OPERATORS:

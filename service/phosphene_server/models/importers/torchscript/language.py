@@ -1,7 +1,7 @@
-"""The operators of the TorchScript language itself: numbers, lists, dictionaries and questions about tensors.
+"""The operators of the TorchScript language itself, which are run at once.
 
-They are run at once. A number that depends on the size of an input stays a node of the graph, and so does what is
-computed from it.
+A number that depends on an input stays a node of the graph, and so does what is computed from it. Containers are
+Python's (containers.py); questions about tensors, types and devices are answered in questions.py.
 """
 
 import math
@@ -15,6 +15,42 @@ from phosphene_server.errors import UnsupportedModel
 from phosphene_server.models.importers.aten.program import Program
 from phosphene_server.models.importers.aten.shapes import Several
 from phosphene_server.models.importers.aten.variables import Variable
+from phosphene_server.models.importers.torchscript.containers import CONTAINERS
+from phosphene_server.models.importers.torchscript.questions import QUESTIONS
+from phosphene_server.models.importers.torchscript.schemas import SCALAR_TYPES
+
+LARGEST = 2**63 - 1
+"""Numbers of the language have 64 bits."""
+MAXIMUM_LENGTH = 100_000
+"""Entries of a list or characters of a word, so that a file of a few bytes cannot fill the memory."""
+
+
+def power(base: Any, exponent: Any) -> Any:
+    """Return a power.
+
+    Raises:
+        ValueError: it has far more than 64 bits.
+    """
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 1024:
+        raise ValueError("a power that is too large")
+    return base**exponent
+
+
+def shifted(value: int, places: int) -> int:
+    """Return a number shifted to the left.
+
+    Raises:
+        ValueError: it would have far more than 64 bits.
+    """
+    if not 0 <= places < 64:
+        raise ValueError("a shift that is too far")
+    return value << places
+
+
+def negated(condition: Any) -> Any:
+    """Return the opposite of a condition; of an unknown one, None, nothing."""
+    return None if condition is None else not condition
+
 
 NUMBERS: Mapping[str, Callable[..., Any]] = {
     "aten::add": operator.add,
@@ -24,7 +60,8 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
     "aten::floordiv": operator.floordiv,
     "aten::floor_divide": operator.floordiv,
     "aten::remainder": operator.mod,
-    "aten::pow": operator.pow,
+    "aten::fmod": math.fmod,
+    "aten::pow": power,
     "aten::neg": operator.neg,
     "aten::eq": operator.eq,
     "aten::ne": operator.ne,
@@ -35,11 +72,26 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
     "aten::__and__": operator.and_,
     "aten::__or__": operator.or_,
     "aten::__xor__": operator.xor,
-    "aten::__not__": operator.not_,
+    "aten::__not__": negated,
+    "aten::__lshift__": shifted,
+    "aten::__rshift__": operator.rshift,
     "aten::floor": math.floor,
     "aten::ceil": math.ceil,
     "aten::round": round,
+    "aten::trunc": math.trunc,
     "aten::sqrt": math.sqrt,
+    "aten::exp": math.exp,
+    "aten::log": math.log,
+    "aten::log2": math.log2,
+    "aten::log10": math.log10,
+    "aten::sin": math.sin,
+    "aten::cos": math.cos,
+    "aten::tan": math.tan,
+    "aten::tanh": math.tanh,
+    "aten::isnan": math.isnan,
+    "aten::isinf": math.isinf,
+    "aten::isfinite": math.isfinite,
+    "aten::gcd": math.gcd,
     "aten::Int": int,
     "aten::Float": float,
     "aten::Bool": bool,
@@ -49,128 +101,98 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
     "prim::abs": abs,
     "prim::min": min,
     "prim::max": max,
+    "prim::NumToTensor": operator.pos,
+    "aten::ScalarImplicit": operator.pos,
+    "aten::item": operator.pos,
 }
-"""Operators of numbers, strings and lists, where no argument is a tensor."""
+"""Operators of numbers, where no argument is a tensor.
 
-SAME: frozenset[str] = frozenset(
-    {
-        "prim::NumToTensor",
-        "aten::ScalarImplicit",
-        "prim::unchecked_cast",
-        "aten::tensor",
-        "aten::as_tensor",
-        "aten::list",
-    }
-)
-"""Operators whose value is their first argument: a number that a trace wraps into a tensor stays a number."""
+A trace wraps sizes into tensors and takes them out again; they stay numbers all the way.
+"""
 
-SILENT: frozenset[str] = frozenset({"aten::warn", "prim::Print", "aten::format", "aten::percentFormat"})
-"""Operators that speak to people. What they return is read by nobody but RaiseException."""
+
+def integer_of(tensor: Any) -> Any:
+    """Return the number in a tensor of one element as a whole number."""
+    return int(tensor.detach())
+
+
+def number_of(tensor: Any) -> Any:
+    """Return the number in a tensor of one element."""
+    return tensor.detach().item()
+
+
+def float_of(tensor: Any) -> Any:
+    """Return the number in a tensor of one element as a floating-point number."""
+    return float(tensor.detach())
+
+
+def truth_of(tensor: Any) -> Any:
+    """Return whether a tensor of one element is not zero; None for a tensor without numbers."""
+    return None if tensor.is_meta else bool(tensor)
+
+
+NUMBERS_OF_TENSORS: Mapping[str, Callable[[Any], Any]] = {
+    "aten::Int": integer_of,
+    "aten::IntImplicit": integer_of,
+    "aten::Float": float_of,
+    "aten::FloatImplicit": float_of,
+    "aten::Bool": truth_of,
+    "aten::item": number_of,
+    "aten::ScalarImplicit": number_of,
+}
+"""What is known only when the graph runs."""
+
+SAME: frozenset[str] = frozenset({"prim::unchecked_cast", "aten::wait", "prim::data"})
+"""Operators whose value is their first argument."""
+
+SILENT: frozenset[str] = frozenset({"aten::warn", "prim::Print"})
+"""Operators that speak to people."""
 
 
 def evaluate(program: Program, kind: str, arguments: list[Any]) -> Any:
-    """Run an operator of the language; returns NotImplemented for one that belongs to no table here."""
+    """Run an operator of the language; returns NotImplemented for one that belongs to no table here.
+
+    Raises:
+        UnsupportedModel: a number or container that is too large.
+    """
     if kind in SILENT:
-        return ""
-    if kind in SAME and arguments and not (kind == "aten::list" and isinstance(arguments[0], str)):
-        return list(arguments[0]) if kind == "aten::list" else arguments[0]
-    if kind in QUESTIONS:
-        return QUESTIONS[kind](program, *arguments)
+        return None
+    if kind in SAME:
+        return arguments[0]
+    for table in (CONTAINERS, QUESTIONS):
+        if kind in table:
+            result = table[kind](program, *arguments)
+            if result is not NotImplemented:
+                return _checked(program, result)
+    if kind in NUMBERS_OF_TENSORS and isinstance(arguments[0], Variable):
+        return program.emit.number(NUMBERS_OF_TENSORS[kind], arguments[0].read())
     # A trace computes sizes with the operators of tensors, which also take a factor or a way of rounding: not here.
-    if kind in NUMBERS and len(arguments) <= 2 and not _has_tensor(arguments):
-        return program.emit.number(NUMBERS[kind], *arguments)
+    if kind in NUMBERS and len(arguments) <= 2 and not any(_is_tensor(each) for each in arguments):
+        return _checked(program, program.emit.number(NUMBERS[kind], *arguments))
+    if kind == "aten::tensor" and not isinstance(arguments[0], list):
+        return _number_of_type(program, *arguments)
     return NotImplemented
 
 
-def _has_tensor(value: Any) -> bool:
+def _number_of_type(program: Program, value: Any, dtype: Any = None, *_: Any) -> Any:
+    """Return a number that is to become a tensor; it stays a number, of that type."""
+    if isinstance(value, Variable) or dtype is None:
+        return value
+    kind = SCALAR_TYPES[dtype]
+    convert = bool if kind is torch.bool else float if kind.is_floating_point else int
+    return program.emit.number(convert, value)
+
+
+def _is_tensor(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return any(_has_tensor(part) for part in value)
+        return any(_is_tensor(part) for part in value)
     return isinstance(value, Variable | Several)
 
 
-def _length(program: Program, value: Any) -> Any:
-    if isinstance(value, Variable):
-        return program.emit.size(value.read(), 0)
-    if isinstance(value, Several):
-        example = program.emit.example(value.node)
-        if example is None:
-            raise UnsupportedModel("", "it counts tensors whose number is not known")
-        return len(example)
-    return len(value)
-
-
-def _get_item(program: Program, value: Any, index: Any) -> Any:
-    return program.item(value, index) if isinstance(value, Several) else value[index]
-
-
-def _set_item(program: Program, value: Any, index: Any, item: Any) -> Any:
-    value[index] = item
+def _checked(program: Program, value: Any) -> Any:
+    known = program.emit.example(value)
+    if isinstance(known, int) and abs(known) > LARGEST:
+        raise UnsupportedModel("", "a number of more than 64 bits")
+    if isinstance(known, str | list | dict) and len(known) > MAXIMUM_LENGTH:
+        raise UnsupportedModel("", f"a list or word of more than {MAXIMUM_LENGTH} entries")
     return value
-
-
-def _append(program: Program, value: list[Any], item: Any) -> Any:
-    value.append(item)
-    return value
-
-
-def _is(program: Program, first: Any, second: Any) -> bool:
-    return first is second
-
-
-def _contains(program: Program, container: Any, item: Any) -> bool:
-    return item in container
-
-
-def _slice(program: Program, value: Any, *bounds: Any) -> Any:
-    if isinstance(value, Variable):
-        return NotImplemented  # The aten operator of the same name.
-    return value[slice(*bounds)]
-
-
-def _type_of(program: Program, value: Variable) -> torch.dtype | None:
-    example = program.emit.example(value.read())
-    return None if example is None else example.dtype
-
-
-def _shape(program: Program, value: Variable) -> Any:
-    return program.run("size", {"self": value}, scope="")
-
-
-def _range_length(program: Program, start: Any, end: Any, step: Any) -> int:
-    return len(range(start, end, step))
-
-
-def _derive_index(program: Program, index: Any, start: Any, step: Any) -> Any:
-    return start + index * step
-
-
-QUESTIONS: Mapping[str, Callable[..., Any]] = {
-    "aten::len": _length,
-    "aten::__getitem__": _get_item,
-    "aten::_set_item": _set_item,
-    "aten::append": _append,
-    "aten::__is__": _is,
-    "aten::__isnot__": lambda program, first, second: first is not second,
-    "aten::__contains__": _contains,
-    "aten::keys": lambda program, value: list(value),
-    "aten::values": lambda program, value: list(value.values()),
-    "aten::items": lambda program, value: list(value.items()),
-    "aten::slice": _slice,
-    "aten::__range_length": _range_length,
-    "aten::__derive_index": _derive_index,
-    "aten::is_floating_point": lambda program, value: bool(
-        (_type_of(program, value) or torch.float32).is_floating_point
-    ),
-    "prim::shape": _shape,
-    "prim::dtype": _type_of,
-    # Types of devices are nothing to a graph that follows its input.
-    "prim::device": lambda program, value: None,
-    "prim::layout": lambda program, value: None,
-    "prim::is_cuda": lambda program, value: False,
-    "prim::is_nested": lambda program, value: False,
-    "prim::requires_grad": lambda program, value: False,
-    "prim::Uninitialized": lambda program: None,
-    "aten::is_autocast_enabled": lambda program: False,
-    "aten::is_grad_enabled": lambda program: False,
-}
-"""Questions about values, and changes of lists."""

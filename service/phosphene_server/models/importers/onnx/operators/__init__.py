@@ -2,7 +2,17 @@
 
 A handler reads an `Operation` and returns its outputs. It emits functional torch operations, preferably those of
 `torch.nn.functional`, so that what rewrites graphs recognises them; where torch has no such operation, a function of
-the handler's own file. Adding an operator is a function, a row here, and a test against ONNX Runtime.
+the handler's own file.
+
+To add an operator:
+
+1. A handler in the file of its family, with the operator's name and what is special as its docstring. Inputs that must
+   be numbers at import are asked for by `known...`; where a file computes them, the node is translated late instead.
+2. A row in OPERATORS below: its kind is what the layer table calls it. Shape arithmetic in it goes to sizes.py too.
+3. Tests: ONNX's node tests of it leave `onnx_node_test_failures.txt`, which lists what is expected to fail; a test
+   against ONNX Runtime of what they do not cover. `test_onnx_gradients.py` checks every row that takes and gives
+   floating-point numbers by itself: where no node test can be differentiated it wants a case in FURTHER, and where
+   there is no gradient a reason in WITHOUT_GRADIENT.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,6 @@ References:
 """
 
 import math
-import operator
 from collections.abc import Sequence
 
 import torch
@@ -50,7 +49,7 @@ def attention(operation: Operation) -> tuple[Value, ...]:
         mask, causal = _mask(operation, query, key, past, whole=True)
         mode = operation.attribute("qk_matmul_output_mode", RAW)
         both = operation.evaluate(attend, query, key, value, mask, scale=scale, cap=cap, mode=mode)
-        result, products = (operation.call(operator.getitem, both, index) for index in (0, 1))
+        result, products = operation.parts(both, 2)
     result = operation.call(join_heads, result) if flat else result
     return (result, key, value) if products is None else (result, key, value, products)
 
@@ -118,24 +117,16 @@ def join_masks(
     Returns:
         As `mask`, of boolean type unless that is not.
     """
-    times, keys = query.shape[2], key.shape[2]
-    steps = torch.arange(keys, device=query.device)
+    keys = key.shape[2]
     start = torch.zeros(1, 1, 1, 1, dtype=torch.int64, device=query.device)
     if lengths is not None:
-        start = lengths.long().reshape(-1, 1, 1, 1) - times
+        start = lengths.long().reshape(-1, 1, 1, 1) - query.shape[2]
     elif past is not None:
         start = start + past.shape[2]
-    place = start + torch.arange(times, device=query.device)[:, None]  # (batch or 1, 1, time, 1)
-    allowed = torch.ones(times, keys, dtype=torch.bool, device=query.device)
-    if causal:
-        allowed = allowed & (steps <= place)
-    before, after = window
-    if before >= 0:
-        allowed = allowed & (place - steps <= before)
-    if after >= 0:
-        allowed = allowed & (steps - place <= after)
+    place = start + torch.arange(query.shape[2], device=query.device)[:, None]  # (batch or 1, 1, time, 1)
+    allowed = _reachable(place, keys, causal=causal, window=window)
     if lengths is not None:
-        allowed = allowed & (steps < lengths.reshape(-1, 1, 1, 1))
+        allowed = allowed & (torch.arange(keys, device=query.device) < lengths.reshape(-1, 1, 1, 1))
     if mask is None:
         return allowed
     missing = (0, keys - mask.shape[-1])
@@ -143,6 +134,25 @@ def join_masks(
         return F.pad(mask, missing, value=False) & allowed
     padded = F.pad(mask, missing, value=-torch.inf)
     return padded.masked_fill(~allowed, -torch.inf) if padded.ndim > 1 else torch.where(allowed, padded, -torch.inf)
+
+
+def _reachable(place: Tensor, keys: int, *, causal: bool, window: Sequence[int]) -> Tensor:
+    """Return which keys are near enough, (batch or 1, 1, time, key time) or (time, key time) where all are.
+
+    Args:
+        place: (batch or 1, 1, time, 1): where each query stands among the keys.
+        keys: How many keys there are.
+        causal: As in `join_masks`.
+        window: As in `join_masks`.
+    """
+    steps = torch.arange(keys, device=place.device)
+    allowed = torch.ones(place.shape[2], keys, dtype=torch.bool, device=place.device)
+    if causal:
+        allowed = allowed & (steps <= place)
+    before, after = window
+    if before >= 0:
+        allowed = allowed & (place - steps <= before)
+    return allowed & (steps - place <= after) if after >= 0 else allowed
 
 
 def attend(

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
-from phosphene_server.models.importers.onnx.operation import Handler, KnownAtRunTime, Operation
+from phosphene_server.models.importers.onnx.arguments import KnownAtRunTime
+from phosphene_server.models.importers.onnx.operation import Handler, Operation
 from phosphene_server.models.importers.onnx.operators.casting import as_integers
 from phosphene_server.models.importers.onnx.tensors import INTEGER_BITS, wrapped
 from phosphene_server.models.importers.onnx.values import Value

@@ -1,7 +1,5 @@
 """Operators that make tensors from numbers: Constant, ConstantOfShape, Range, EyeLike."""
 
-from typing import Any
-
 import torch
 from onnx import TensorProto
 from torch import Tensor, fx
@@ -57,7 +55,7 @@ def filled(shape: list[int], value: float, dtype: torch.dtype, reference: Tensor
 
 def number_range(operation: Operation) -> Value:
     """Range: from `start` up to, without, `limit`."""
-    start, limit, step = (_number(operation, index) for index in range(3))
+    start, limit, step = (operation.number(index) for index in range(3))
     dtype = TORCH_TYPES[operation.element_type(0) or TensorProto.FLOAT]
     given = operation.input(0)
     if isinstance(given, Tensor | Sizes):
@@ -72,18 +70,6 @@ def counted(start: float, limit: float, step: float, dtype: torch.dtype, referen
     """Return the numbers from `start` up to `limit` on the device of `reference`."""
     dtype = reference.dtype if dtype.is_floating_point else dtype
     return torch.arange(start, limit, step, dtype=dtype, device=reference.device)
-
-
-def _number(operation: Operation, index: int) -> Any:
-    numbers = operation.numbers(index)
-    if isinstance(numbers, list):
-        return numbers[0]
-    return operation.evaluate(only, numbers)
-
-
-def only(numbers: list[float]) -> float:
-    """Return the one number of a list."""
-    return numbers[0]
 
 
 def eye_like(operation: Operation) -> Value:

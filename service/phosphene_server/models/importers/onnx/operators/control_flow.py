@@ -5,7 +5,6 @@ else. Otherwise branches and bodies are modules of their own, which take the val
 decides at run time which is evaluated and how often. Gradients pass through what was evaluated.
 """
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from phosphene_server.models.importers.onnx.operation import Body, Operation
+from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.operators.rounds import count_round, counted_rounds
-from phosphene_server.models.importers.onnx.skeleton import ValueType
+from phosphene_server.models.importers.onnx.subgraphs import Body
 from phosphene_server.models.importers.onnx.tensors import FLOATING, TORCH_TYPES
+from phosphene_server.models.importers.onnx.value_types import ValueType
 from phosphene_server.models.importers.onnx.values import Value
 
 
@@ -29,7 +29,7 @@ def conditional(operation: Operation) -> tuple[Value, ...]:
     chosen, other = (operation.scope.body(branch) for branch in branches)
     captures = list(chosen.captures), list(other.captures)
     results = operation.evaluate(Branches(chosen.module, other.module), operation.operand(0), *captures)
-    return outputs_of(operation, results)
+    return operation.parts(results, len(operation.node.output))
 
 
 class Branches(nn.Module):
@@ -52,7 +52,7 @@ def loop(operation: Operation) -> tuple[Value, ...]:
     trips, condition = (operation.argument(operation.input(index)) for index in (0, 1))
     module = Repetition(body, len(carried), model=operation.model, node=operation.node.name or operation.node.output[0])
     results = operation.evaluate(module, trips, condition, carried, list(body.captures))
-    return outputs_of(operation, results)
+    return operation.parts(results, len(operation.node.output))
 
 
 class Repetition(nn.Module):
@@ -109,8 +109,3 @@ def stack(values: Sequence[Tensor], kind: ValueType | None, reference: Tensor) -
     element_type = kind.element_type if kind is not None else TensorProto.FLOAT
     dtype = reference.dtype if element_type in FLOATING or not element_type else TORCH_TYPES[element_type]
     return torch.zeros((0, *shape), dtype=dtype, device=reference.device)
-
-
-def outputs_of(operation: Operation, results: Any) -> tuple[Value, ...]:
-    """Return the outputs of a module one by one."""
-    return tuple(operation.evaluate(operator.getitem, results, index) for index in range(len(operation.node.output)))

@@ -7,7 +7,7 @@ from torch import Tensor, fx
 
 from phosphene_server.models.graph import FilterGeometry
 from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.operators.padding import pad_same, padding_list, same_padding
+from phosphene_server.models.importers.onnx.operators.windows import Window, pad_same, padding_list, window_of
 from phosphene_server.models.importers.onnx.values import Value
 
 CONVOLUTIONS: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -19,41 +19,15 @@ TRANSPOSED_CONVOLUTIONS: Mapping[int, Callable[..., Tensor]] = {
 """Spatial axes -> operation."""
 
 
-class Window:
-    """How a kernel slides: the attributes that Conv, ConvTranspose and the pools share, one entry per spatial axis."""
-
-    def __init__(self, operation: Operation, kernel: Sequence[int]) -> None:
-        axes = len(kernel)
-        self.kernel = tuple(kernel)
-        self.stride = tuple(operation.attribute("strides", [1] * axes))
-        self.dilation = tuple(operation.attribute("dilations", [1] * axes))
-        self.automatic: str = operation.attribute("auto_pad", "NOTSET")
-        pads = operation.attribute("pads", [0] * 2 * axes) if self.automatic == "NOTSET" else [0] * 2 * axes
-        self.before, self.after = tuple(pads[:axes]), tuple(pads[axes:])
-        if not len(self.stride) == len(self.dilation) == len(self.after) == axes:
-            raise ValueError(f"strides, dilations or pads do not fit a kernel of {axes} axes")
-
-    @property
-    def same(self) -> bool:
-        """Whether the padding follows from the size of the input (auto_pad SAME_UPPER or SAME_LOWER)."""
-        return self.automatic in ("SAME_UPPER", "SAME_LOWER")
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether the padding is known and the same on both sides."""
-        return not self.same and self.before == self.after
-
-
 def convolution(operation: Operation) -> Value:
     """Conv: symmetric padding goes to the convolution itself, other padding before it."""
     value, weight, bias = operation.data(0), operation.data(1), operation.optional(2)
     spatial = _spatial_axes(operation, CONVOLUTIONS)
-    window = Window(operation, _kernel(operation, spatial))
+    window = window_of(operation, _kernel(operation, spatial))
     groups = operation.attribute("group", 1)
     padding: tuple[int, ...] = window.before
     if window.same:
-        upper = window.automatic == "SAME_UPPER"
-        value = operation.call(pad_same, value, window.kernel, window.stride, window.dilation, upper=upper)
+        value = operation.call(pad_same, value, window)
     elif not window.symmetric:
         value = operation.call(F.pad, value, padding_list(window.before, window.after))
     if not window.symmetric:
@@ -66,7 +40,7 @@ def transposed_convolution(operation: Operation) -> Value:
     """ConvTranspose: padding crops the result; `output_shape` or SAME choose the crop at run time."""
     value, weight, bias = operation.data(0), operation.data(1), operation.optional(2)
     spatial = _spatial_axes(operation, TRANSPOSED_CONVOLUTIONS)
-    window = Window(operation, _kernel(operation, spatial))
+    window = window_of(operation, _kernel(operation, spatial))
     groups = operation.attribute("group", 1)
     extra = tuple(operation.attribute("output_padding", [0] * spatial))
     shape = operation.attribute("output_shape")
@@ -79,8 +53,7 @@ def transposed_convolution(operation: Operation) -> Value:
         upper = window.automatic == "SAME_UPPER"
         result = operation.call(crop_transposed, result, value, window.stride, shape, upper=upper)
     elif not window.symmetric:
-        crop = padding_list([-count for count in window.before], [-count for count in window.after])
-        result = operation.call(F.pad, result, crop)
+        result = operation.call(F.pad, result, window.negative_padding)
     return result
 
 
@@ -135,19 +108,16 @@ def _describe(
     """Note the geometry of filters that are known; padding that depends on the input is that of the declared size."""
     if not isinstance(weight, Tensor):
         return
-    padding = tuple(zip(window.before, window.after, strict=True))
+    before, after = window.before, window.after
     if window.same and not transposed:
         declared = operation.declared_shape(0) or (None,) * (2 + len(window.kernel))
         lengths = [length or stride for length, stride in zip(declared[2:], window.stride, strict=True)]
-        before, after = same_padding(
-            lengths, window.kernel, window.stride, window.dilation, upper=window.automatic == "SAME_UPPER"
-        )
-        padding = tuple(zip(before, after, strict=True))
+        before, after = window.padding(lengths)
     operation.filters = FilterGeometry(
-        weight=str(operation.placed(weight).target),
-        bias=str(operation.placed(bias).target) if isinstance(bias, Tensor) else None,
+        weight=str(operation.trained(weight, "weight").target),
+        bias=str(operation.trained(bias, "bias").target) if isinstance(bias, Tensor) else None,
         stride=window.stride,
-        padding=padding,
+        padding=tuple(zip(before, after, strict=True)),
         dilation=window.dilation,
         groups=groups,
         transposed=transposed,

@@ -8,91 +8,69 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.operators.convolution import Window
-from phosphene_server.models.importers.onnx.operators.padding import padding_list
+from phosphene_server.models.importers.onnx.operators.windows import Window, padding_list, window_of
 from phosphene_server.models.importers.onnx.values import Value
 
 
 def columns_to_image(operation: Operation) -> Value:
     """Col2Im."""
-    shape, kernel = operation.numbers(1), operation.known_numbers(2) or []
-    window = Window(operation, kernel)
-    geometry = (window.kernel, window.stride, window.dilation, window.before, window.after)
-    return operation.call(fold_windows, operation.data(0), shape, *geometry)
+    window = window_of(operation, operation.known_numbers(2) or [])
+    return operation.call(fold_windows, operation.data(0), operation.numbers(1), window)
 
 
-def fold_windows(
-    columns: Tensor,
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-) -> Tensor:
+def fold_windows(columns: Tensor, shape: Sequence[int], window: Window) -> Tensor:
     """Add windows up at the places that they were taken from.
 
     Args:
         columns: (batch, channel * kernel elements, window).
         shape: Lengths of the spatial axes of the result.
-        kernel: One number per spatial axis, as all that follow.
-        stride: Step between windows.
-        dilation: Distance between the elements of a window.
-        before: Padding before each axis, which is cut off.
-        after: Padding after each axis.
+        window: How the windows were taken; its padding is cut off.
 
     Returns:
         (batch, channel, spatial...).
     """
-    padded = [int(length) + first + last for length, first, last in zip(shape, before, after, strict=True)]
-    crop = padding_list([-count for count in before], [-count for count in after])
-    if len(kernel) == 2:
-        return F.pad(F.fold(columns, tuple(padded), tuple(kernel), tuple(dilation), 0, tuple(stride)), crop)
-    places = torch.zeros((), dtype=torch.int64, device=columns.device)
-    for axis, length in enumerate(padded):
-        windows = (length - (kernel[axis] - 1) * dilation[axis] - 1) // stride[axis] + 1
-        inner = torch.arange(kernel[axis], device=columns.device) * dilation[axis]
-        outer = torch.arange(windows, device=columns.device) * stride[axis]
-        # (elements so far, windows so far) and this axis's own, the last axis fastest.
-        own = inner[:, None] + outer
-        places = (places.reshape(*places.shape[:1], 1, *places.shape[1:], 1) * length + own[:, None]).flatten(0, 1)
-        places = places.flatten(1)
-    batch, depth = columns.shape[0], columns.shape[1] // math.prod(kernel)
+    axes = zip(shape, window.before, window.after, strict=True)
+    padded = tuple(int(length) + first + last for length, first, last in axes)
+    if len(padded) == 2:
+        image = F.fold(columns, padded, window.kernel, window.dilation, 0, window.stride)
+        return F.pad(image, window.negative_padding)
+    places = _window_places(padded, window, columns.device)
+    batch, depth = columns.shape[0], columns.shape[1] // math.prod(window.kernel)
     flat = columns.new_zeros(batch, depth, math.prod(padded))
     image = flat.index_add(2, places.flatten(), columns.reshape(batch, depth, -1))
-    return F.pad(image.reshape(batch, depth, *padded), crop)
+    return F.pad(image.reshape(batch, depth, *padded), window.negative_padding)
+
+
+def _window_places(lengths: Sequence[int], window: Window, device: torch.device) -> Tensor:
+    """Return where in the flattened spatial axes each element of each window lies, (element, window)."""
+    places = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    for length, width, step, spread in zip(lengths, window.kernel, window.stride, window.dilation, strict=True):
+        windows = (length - (width - 1) * spread - 1) // step + 1
+        inner = torch.arange(width, device=device) * spread
+        own = inner[:, None] + torch.arange(windows, device=device) * step
+        # (elements so far, own elements, windows so far, own windows), the last axis fastest
+        places = (places[:, None, :, None] * length + own[:, None]).flatten(0, 1).flatten(1)
+    return places
 
 
 def max_unpool(operation: Operation) -> Value:
     """MaxUnpool: `output_shape` gives a larger result, whose beginning is filled."""
-    window = Window(operation, operation.attribute("kernel_shape"))
-    geometry = (window.kernel, window.stride, window.before, window.after)
-    return operation.call(put_maxima, operation.data(0), operation.data(1), operation.numbers(2), *geometry)
+    window = window_of(operation, operation.attribute("kernel_shape"))
+    return operation.call(put_maxima, operation.data(0), operation.data(1), operation.numbers(2), window)
 
 
-def put_maxima(
-    tensor: Tensor,
-    places: Tensor,
-    shape: Sequence[int] | None,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-) -> Tensor:
+def put_maxima(tensor: Tensor, places: Tensor, shape: Sequence[int] | None, window: Window) -> Tensor:
     """Put maxima back to their places in what was pooled, among zeros.
 
     Args:
         tensor: (batch, channel, spatial...): the maxima.
         places: As `tensor`: flat indices into the tensor that was pooled.
         shape: The shape of the result; None: that of what was pooled.
-        kernel: One number per spatial axis, as all that follow.
-        stride: Step between windows.
-        before: Padding before each axis.
-        after: Padding after each axis.
+        window: How it was pooled.
     """
-    pooled = list(tensor.shape)
-    for axis, width in enumerate(kernel):
-        pooled[axis + 2] = (tensor.shape[axis + 2] - 1) * stride[axis] - before[axis] - after[axis] + width
+    axes = zip(tensor.shape[2:], window.kernel, window.stride, window.before, window.after, strict=True)
+    lengths = [(count - 1) * step - first - last + width for count, width, step, first, last in axes]
+    pooled = (*tensor.shape[:2], *lengths)
     flat = tensor.new_zeros(math.prod(pooled)).scatter(0, places.flatten().long(), tensor.flatten())
     result = flat.reshape(pooled)
     if shape is None:

@@ -1,4 +1,4 @@
-"""Operators that pick elements: Slice, Split, Gather, Scatter, Trilu, TopK and their kin."""
+"""Operators that pick elements: Slice, Split, Gather, Trilu, TopK and their kin."""
 
 import operator
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def slices(operation: Operation) -> Value:
 
 def _listed(operation: Operation, numbers: Numbers | None, count: int) -> list[Any]:
     if isinstance(numbers, fx.Node):
-        return [operation.evaluate(operator.getitem, numbers, index) for index in range(count)]
+        return list(operation.parts(numbers, count))
     return numbers or []
 
 
@@ -64,7 +64,7 @@ def split(operation: Operation) -> tuple[Value, ...]:
         parts = operation.evaluate(equal_parts, operation.data(0), count, axis)
     else:
         parts = operation.evaluate(torch.split, operation.data(0), lengths, axis)
-    return tuple(operation.call(operator.getitem, parts, index) for index in range(count))
+    return operation.parts(parts, count)
 
 
 def equal_parts(tensor: Tensor, count: int, axis: int) -> tuple[Tensor, ...]:
@@ -132,7 +132,7 @@ def top_k(operation: Operation) -> tuple[Value, ...]:
     count = operation.known_numbers(1, "k") or [1]
     axis, largest = operation.attribute("axis", -1), bool(operation.attribute("largest", 1))
     pair = operation.evaluate(leading, operation.data(0), int(count[0]), axis, largest=largest)
-    return tuple(operation.call(operator.getitem, pair, index) for index in (0, 1))
+    return operation.parts(pair, 2)
 
 
 def leading(tensor: Tensor, count: int, axis: int, *, largest: bool) -> tuple[Tensor, Tensor]:
@@ -214,7 +214,7 @@ def unique(operation: Operation) -> tuple[Value, ...]:
     """Unique: different elements or slices, their first places, the inverse, and how many there are of each."""
     in_order = bool(operation.attribute("sorted", 1))
     results = operation.evaluate(different, operation.data(0), operation.attribute("axis"), in_order=in_order)
-    return tuple(operation.call(operator.getitem, results, index) for index in range(4))
+    return operation.parts(results, 4)
 
 
 def different(tensor: Tensor, axis: int | None, *, in_order: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -53,11 +53,11 @@ def _linear(
 
     A bias that is no vector of all outputs (ONNX broadcasts any) is added after it.
     """
-    weight = operation.placed(matrix) if as_torch else operation.transposed(matrix)
+    weight = operation.trained(matrix if as_torch else operation.transposed(matrix), "weight")
     outputs = matrix.shape[0] if as_torch else matrix.shape[1]
     vector: fx.Node | None = None
     if isinstance(bias, Tensor) and tuple(bias.shape) == (outputs,):
-        vector, bias = operation.placed(bias), None
+        vector, bias = operation.trained(bias, "bias"), None
     operation.kind = "linear"
     operation.filters = FilterGeometry(str(weight.target), str(vector.target) if vector is not None else None)
     result = operation.call(F.linear, value, weight, vector)

@@ -1,7 +1,5 @@
 """Normalization over batch statistics, layers, instances, groups and channels."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +18,7 @@ def batch_normalization(operation: Operation) -> Value | tuple[Value, ...]:
         momentum = operation.attribute("momentum", 0.9)
         result = operation.call(F.batch_norm, value, None, None, weight, bias, training=True, eps=epsilon)
         moments = operation.evaluate(followed_moments, value, mean, variance, momentum)
-        return result, *(operation.call(item, moments, index) for index in (0, 1))
+        return result, *operation.parts(moments, 2)
     if operation.wants(1):
         raise operation.unsupported("training mode in the form of operator sets before 14")
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
@@ -53,14 +51,9 @@ def layer_normalization(operation: Operation) -> Value | tuple[Value, ...]:
     if isinstance(weight, Tensor) and weight.ndim == axes and not operation.wants(1) and not operation.wants(2):
         return operation.call(F.layer_norm, value, tuple(weight.shape), weight, bias, epsilon)
     moments = operation.evaluate(layer_moments, value, axis, epsilon)
-    mean, inverse = (operation.call(item, moments, index) for index in (0, 1))
+    mean, inverse = operation.parts(moments, 2)
     result = operation.call(scaled_layer, value, mean, inverse, weight, bias)
     return result, mean, inverse
-
-
-def item(values: Any, index: int) -> Any:
-    """Return one of several results."""
-    return values[index]
 
 
 def layer_moments(tensor: Tensor, axis: int, epsilon: float) -> tuple[Tensor, Tensor]:

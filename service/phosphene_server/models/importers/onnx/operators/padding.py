@@ -1,4 +1,4 @@
-"""Padding: the Pad operator, and the automatic padding of convolutions and pools."""
+"""Pad and CenterCropPad."""
 
 from collections.abc import Sequence
 
@@ -7,45 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
+from phosphene_server.models.importers.onnx.operators.windows import padding_list
 from phosphene_server.models.importers.onnx.values import Value
 
 PICTURE_MODES = {"reflect": "reflect", "edge": "replicate"}
 """What Pad calls a mode -> what `F.pad` calls it."""
-
-
-def padding_list(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Return padding in the order of `F.pad`: the last axis first, before and after side by side."""
-    return [count for pair in reversed(list(zip(before, after, strict=True))) for count in pair]
-
-
-def same_padding(
-    lengths: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], *, upper: bool
-) -> tuple[list[int], list[int]]:
-    """Return the padding before and after with which the output has ceil(length / stride) positions.
-
-    The odd element goes to the end if `upper`, else to the beginning.
-    """
-    before, after = [], []
-    for length, width, step, spread in zip(lengths, kernel, stride, dilation, strict=True):
-        outputs = -(-length // step)
-        total = max((outputs - 1) * step + (width - 1) * spread + 1 - length, 0)
-        smaller, larger = total // 2, total - total // 2
-        before.append(smaller if upper else larger)
-        after.append(larger if upper else smaller)
-    return before, after
-
-
-def pad_same(
-    tensor: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    *,
-    upper: bool,
-) -> Tensor:
-    """Pad (batch, channel, spatial...) with zeros for auto_pad SAME_UPPER or SAME_LOWER, at its size at run time."""
-    before, after = same_padding(list(tensor.shape[2:]), kernel, stride, dilation, upper=upper)
-    return F.pad(tensor, padding_list(before, after))
 
 
 def pad(operation: Operation) -> Value:
@@ -64,16 +30,8 @@ def pad(operation: Operation) -> Value:
 def _fill(operation: Operation) -> float:
     if operation.opset < 11:
         return float(operation.attribute("value", 0.0))
-    given = operation.numbers(2)
-    if not given:
-        return 0.0
-    fill: float = given[0] if isinstance(given, list) else operation.evaluate(first_number, given)
-    return fill
-
-
-def first_number(numbers: list[float]) -> float:
-    """Return the first of some numbers."""
-    return numbers[0]
+    fill: float | None = operation.number(2)
+    return 0.0 if fill is None else fill
 
 
 def pad_axes(tensor: Tensor, amounts: Sequence[int], axes: Sequence[int] | None, mode: str, fill: float) -> Tensor:

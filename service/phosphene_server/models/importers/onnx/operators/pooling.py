@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.operators.convolution import CONVOLUTIONS, Window
-from phosphene_server.models.importers.onnx.operators.padding import padding_list, same_padding
+from phosphene_server.models.importers.onnx.operators.convolution import CONVOLUTIONS
+from phosphene_server.models.importers.onnx.operators.windows import Window, padding_list, window_of
 from phosphene_server.models.importers.onnx.values import Value
 
 MAX_POOLS: Mapping[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -30,14 +30,14 @@ def max_pool(operation: Operation) -> Value | tuple[Value, ...]:
     function = MAX_POOLS[len(window.kernel)]
     source, before = value, window.before
     if not _direct(window):
-        source = operation.call(pad_windows, value, *_padding(window), ceil_mode=rounding, fill=-torch.inf)
+        source = operation.call(pad_windows, value, window, ceil_mode=rounding, fill=-torch.inf)
         before, rounding = (0,) * len(before), False
     geometry = (window.kernel, window.stride, before, window.dilation)
     if not operation.wants(1):
         return operation.call(function, source, *geometry, ceil_mode=rounding)
     pooled = operation.evaluate(function, source, *geometry, ceil_mode=rounding, return_indices=True)
     columns_first = bool(operation.attribute("storage_order", 0))
-    padding = None if _direct(window) else _padding(window)
+    padding = None if _direct(window) else window
     places = operation.call(flat_indices, pooled, value, source, padding, columns_first=columns_first)
     return operation.call(operator.getitem, pooled, 0), places
 
@@ -51,7 +51,7 @@ def average_pool(operation: Operation) -> Value:
     if _direct(window) and not any(spread > 1 for spread in window.dilation):
         function = AVERAGE_POOLS[len(window.kernel)]
         return operation.call(function, value, window.kernel, window.stride, window.before, rounding, inclusive)
-    return operation.call(average_windows, value, *_padding(window), ceil_mode=rounding, count_include_pad=inclusive)
+    return operation.call(average_windows, value, window, ceil_mode=rounding, count_include_pad=inclusive)
 
 
 def lp_pool(operation: Operation) -> Value:
@@ -59,7 +59,7 @@ def lp_pool(operation: Operation) -> Value:
     value = operation.data(0)
     window = _window(operation, AVERAGE_POOLS)
     rounding = bool(operation.attribute("ceil_mode", 0))
-    return operation.call(norm_windows, value, *_padding(window), operation.attribute("p", 2), ceil_mode=rounding)
+    return operation.call(norm_windows, value, window, operation.attribute("p", 2), ceil_mode=rounding)
 
 
 def global_average_pool(operation: Operation) -> Value:
@@ -98,7 +98,7 @@ def global_norm(tensor: Tensor, order: float) -> Tensor:
 
 
 def flat_indices(
-    pooled: Sequence[Tensor], source: Tensor, padded: Tensor, padding: Sequence[Any] | None, *, columns_first: bool
+    pooled: Sequence[Tensor], source: Tensor, padded: Tensor, padding: Window | None, *, columns_first: bool
 ) -> Tensor:
     """Return indices into the whole input, which ONNX wants, for those into each padded plane, which torch gives.
 
@@ -106,11 +106,11 @@ def flat_indices(
         pooled: The maxima and their indices, both (batch, channel, spatial...).
         source: The input of the operator.
         padded: The input of the pooling, larger by the padding.
-        padding: The arguments of `pad_windows` that gave it; None where it is the same tensor.
+        padding: The window that it was padded for; None where it is the same tensor.
         columns_first: Whether elements of a plane are counted along its first axis first.
     """
     places, lengths = pooled[1], source.shape[2:]
-    before = padding_before(lengths, *padding) if padding is not None else [0] * len(lengths)
+    before = padding.padding(lengths)[0] if padding is not None else (0,) * len(lengths)
     coordinates = torch.unravel_index(places, padded.shape[2:])
     order = range(len(lengths))[::-1] if columns_first else range(len(lengths))
     flat = torch.zeros_like(places)
@@ -120,125 +120,65 @@ def flat_indices(
     return flat + planes.reshape(*places.shape[:2], *[1] * len(lengths))
 
 
-def padding_before(
-    lengths: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-    automatic: str,
-) -> Sequence[int]:
-    """Return the padding before each axis, also where it follows from the lengths."""
-    if automatic not in ("SAME_UPPER", "SAME_LOWER"):
-        return before
-    return same_padding(lengths, kernel, stride, dilation, upper=automatic == "SAME_UPPER")[0]
-
-
-def pad_windows(
-    tensor: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-    automatic: str,
-    *,
-    ceil_mode: bool,
-    fill: float,
-) -> Tensor:
+def pad_windows(tensor: Tensor, window: Window, *, ceil_mode: bool, fill: float) -> Tensor:
     """Pad or crop (batch, channel, spatial...) so that windows without padding and rounding are those asked for.
 
     A window that would start behind the input and the padding before it is left out, as in torch and in the ONNX
     specification since opset 19.
     """
-    lengths = list(tensor.shape[2:])
-    if automatic in ("SAME_UPPER", "SAME_LOWER"):
-        before, after = same_padding(lengths, kernel, stride, dilation, upper=automatic == "SAME_UPPER")
+    lengths = tensor.shape[2:]
+    before, after = window.padding(lengths)
     needed = []
     for axis, length in enumerate(lengths):
-        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        stride = window.stride[axis]
+        reach = (window.kernel[axis] - 1) * window.dilation[axis] + 1
         room = length + before[axis] + after[axis] - reach
-        steps = -(-room // stride[axis]) if ceil_mode else room // stride[axis]
-        if ceil_mode and steps * stride[axis] >= length + before[axis]:
+        steps = -(-room // stride) if ceil_mode else room // stride
+        if ceil_mode and steps * stride >= length + before[axis]:
             steps -= 1
-        needed.append(steps * stride[axis] + reach - length - before[axis])
+        needed.append(steps * stride + reach - length - before[axis])
     if not tensor.is_floating_point():
         fill = max(fill, torch.iinfo(tensor.dtype).min)
     return F.pad(tensor, padding_list(before, needed), value=fill)
 
 
-def average_windows(
-    tensor: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-    automatic: str,
-    *,
-    ceil_mode: bool,
-    count_include_pad: bool,
-) -> Tensor:
+def average_windows(tensor: Tensor, window: Window, *, ceil_mode: bool, count_include_pad: bool) -> Tensor:
     """Return the mean of each window: its sum over the number of its elements that count.
 
     Args:
         tensor: (batch, channel, spatial...).
-        kernel: One number per spatial axis, as all that follow.
-        stride: Step between windows.
-        dilation: Distance between the elements of a window.
-        before: Padding before each axis.
-        after: Padding after each axis.
-        automatic: The auto_pad attribute.
+        window: The windows.
         ceil_mode: Whether a last window may hang over the end.
         count_include_pad: Whether padding counts; what hangs over the padding never does.
     """
-    geometry = (kernel, stride, dilation, before, after, automatic)
-    counted = torch.ones_like(tensor[:1, :1])
+    ones = torch.ones_like(tensor[:1, :1])
+    counted = pad_windows(ones, window, ceil_mode=ceil_mode, fill=0.0)
     if count_include_pad:
-        if automatic in ("SAME_UPPER", "SAME_LOWER"):
-            upper = automatic == "SAME_UPPER"
-            before, after = same_padding(list(tensor.shape[2:]), kernel, stride, dilation, upper=upper)
-        inside = F.pad(counted, padding_list(before, after), value=1.0)
-        whole = pad_windows(counted, *geometry, ceil_mode=ceil_mode, fill=0.0)
-        extra = [have - want for have, want in zip(whole.shape[2:], inside.shape[2:], strict=True)]
+        inside = F.pad(ones, padding_list(*window.padding(tensor.shape[2:])), value=1.0)
+        extra = [have - want for have, want in zip(counted.shape[2:], inside.shape[2:], strict=True)]
         counted = F.pad(inside, padding_list([0] * len(extra), extra))
-    else:
-        counted = pad_windows(counted, *geometry, ceil_mode=ceil_mode, fill=0.0)
-    padded = pad_windows(tensor, *geometry, ceil_mode=ceil_mode, fill=0.0)
-    return _sums(padded, kernel, stride, dilation) / _sums(counted, kernel, stride, dilation)
+    padded = pad_windows(tensor, window, ceil_mode=ceil_mode, fill=0.0)
+    return _sums(padded, window) / _sums(counted, window)
 
 
-def norm_windows(
-    tensor: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-    automatic: str,
-    order: float,
-    *,
-    ceil_mode: bool,
-) -> Tensor:
+def norm_windows(tensor: Tensor, window: Window, order: float, *, ceil_mode: bool) -> Tensor:
     """Return the p-norm of each window."""
-    geometry = (kernel, stride, dilation, before, after, automatic)
-    padded = pad_windows(tensor.abs() ** order, *geometry, ceil_mode=ceil_mode, fill=0.0)
-    sums: Tensor = _sums(padded, kernel, stride, dilation) ** (1.0 / order)
-    return sums
+    padded = pad_windows(tensor.abs() ** order, window, ceil_mode=ceil_mode, fill=0.0)
+    norms: Tensor = _sums(padded, window) ** (1.0 / order)
+    return norms
 
 
-def _sums(tensor: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+def _sums(tensor: Tensor, window: Window) -> Tensor:
     """Return the sum of each window, by a convolution of every plane with ones."""
     batch, channels = tensor.shape[:2]
-    ones = tensor.new_ones(1, 1, *kernel)
+    ones = tensor.new_ones(1, 1, *window.kernel)
     planes = tensor.reshape(batch * channels, 1, *tensor.shape[2:])
-    sums = CONVOLUTIONS[len(kernel)](planes, ones, None, tuple(stride), 0, tuple(dilation))
+    sums = CONVOLUTIONS[len(window.kernel)](planes, ones, None, window.stride, 0, window.dilation)
     return sums.reshape(batch, channels, *sums.shape[2:])
 
 
 def _window(operation: Operation, functions: Mapping[int, Callable[..., Any]]) -> Window:
-    window = Window(operation, operation.attribute("kernel_shape"))
+    window = window_of(operation, operation.attribute("kernel_shape"))
     if len(window.kernel) not in functions:
         raise operation.unsupported(f"{len(window.kernel)} spatial axes")
     return window
@@ -247,7 +187,3 @@ def _window(operation: Operation, functions: Mapping[int, Callable[..., Any]]) -
 def _direct(window: Window) -> bool:
     """Whether torch pools with this padding."""
     return window.symmetric and all(2 * pad <= width for pad, width in zip(window.before, window.kernel, strict=True))
-
-
-def _padding(window: Window) -> tuple[tuple[int, ...] | str, ...]:
-    return window.kernel, window.stride, window.dilation, window.before, window.after, window.automatic

@@ -17,13 +17,14 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, fx
 
-from phosphene_server.models.importers.onnx.operation import Handler, KnownAtRunTime, Operation
+from phosphene_server.models.importers.onnx.arguments import KnownAtRunTime
+from phosphene_server.models.importers.onnx.operation import Handler, Operation
 from phosphene_server.models.importers.onnx.operators.casting import element_type_name, folding_reference
 from phosphene_server.models.importers.onnx.operators.convolution import convolution
 from phosphene_server.models.importers.onnx.operators.matrix import matrix_product
 from phosphene_server.models.importers.onnx.operators.rounding import SMALL_FLOATS, to_integers, to_small_float
-from phosphene_server.models.importers.onnx.skeleton import ValueType
 from phosphene_server.models.importers.onnx.tensors import INTEGER_BITS, integer_range
+from phosphene_server.models.importers.onnx.value_types import ValueType
 from phosphene_server.models.importers.onnx.values import Value
 
 Known = Tensor | fx.Node

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.operators.casting import as_type, folding_reference
-from phosphene_server.models.importers.onnx.operators.shape import all_true
 from phosphene_server.models.importers.onnx.values import Value
 
 GENERATOR_SEEDS = 2**32
@@ -70,6 +69,11 @@ def dropout(operation: Operation) -> Value | tuple[Value, ...]:
         kept = operation.call(not_below, value, ratio, seed_of(operation))
         return operation.call(scaled_where, value, kept, 1.0 / (1.0 - ratio) if ratio < 1.0 else 0.0), kept
     return (value, operation.call(all_true, value)) if operation.wants(1) else value
+
+
+def all_true(tensor: Tensor) -> Tensor:
+    """Return a mask of the same shape that is true everywhere."""
+    return torch.ones_like(tensor, dtype=torch.bool)
 
 
 def seed_of(operation: Operation) -> int:

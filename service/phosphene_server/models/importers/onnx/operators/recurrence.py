@@ -7,7 +7,6 @@ References:
     Cho et al. 2014, gated recurrent units (https://arxiv.org/abs/1406.1078).
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -149,7 +148,7 @@ def recurrent(operation: Operation) -> tuple[Value, ...]:
     network = Recurrence(_cells(operation, len(backwards)), backwards, bool(operation.attribute("layout", 0)))
     states = (state, cell) if kind == "LSTM" else (state,)
     results = operation.evaluate(network, sequence, (weight, recurrence, bias, peepholes), lengths, states)
-    return tuple(operation.call(operator.getitem, results, index) for index in range(1 + len(states)))
+    return operation.parts(results, 1 + len(states))
 
 
 def _cells(operation: Operation, directions: int) -> tuple[Cell, ...]:

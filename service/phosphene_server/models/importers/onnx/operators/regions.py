@@ -59,16 +59,10 @@ def align_regions(
         (region, channel, height, width).
     """
     corners = regions * scale - (0.5 if centred else 0.0)
-    picture = pictures.long()[:, None, None]
     down = _axis_samples(corners[:, 1], corners[:, 3], tensor.shape[2], height, density, centred)
     across = _axis_samples(corners[:, 0], corners[:, 2], tensor.shape[3], width, density, centred)
-    last = tensor.movedim(1, -1)
-    parts = []
-    for row, row_weight in ((down.low, 1 - down.share), (down.high, down.share)):
-        for column, column_weight in ((across.low, 1 - across.share), (across.high, across.share)):
-            weight = (row_weight * down.inside)[:, :, None] * (column_weight * across.inside)[:, None, :]
-            parts.append(last[picture, row[:, :, None], column[:, None, :]] * weight[..., None])
-    samples = torch.stack(parts).amax(0) if largest else torch.stack(parts).sum(0)
+    parts = torch.stack(_weighed_neighbours(tensor, pictures.long(), down, across))
+    samples = parts.amax(0) if largest else parts.sum(0)
     counted = down.counted[:, :, None] & across.counted[:, None, :]
     bins = (len(regions), height, down.low.shape[1] // height, width, across.low.shape[1] // width, -1)
     samples, counted = samples.reshape(bins), counted.reshape(bins)  # (region, bin, sample, bin, sample, channel)
@@ -76,6 +70,17 @@ def align_regions(
         return samples.masked_fill(~counted, -torch.inf).amax((2, 4)).movedim(-1, 1)
     counts = counted.sum((2, 4)).clamp(min=1)
     return ((samples * counted).sum((2, 4)) / counts).movedim(-1, 1)
+
+
+def _weighed_neighbours(tensor: Tensor, pictures: Tensor, down: "_AxisSamples", across: "_AxisSamples") -> list[Tensor]:
+    """Return each of the four neighbours of every sample times its weight, (region, row, column, channel)."""
+    last, picture = tensor.movedim(1, -1), pictures[:, None, None]
+    neighbours = []
+    for row, row_weight in ((down.low, 1 - down.share), (down.high, down.share)):
+        for column, column_weight in ((across.low, 1 - across.share), (across.high, across.share)):
+            weight = (row_weight * down.inside)[:, :, None] * (column_weight * across.inside)[:, None, :]
+            neighbours.append(last[picture, row[:, :, None], column[:, None, :]] * weight[..., None])
+    return neighbours
 
 
 class _AxisSamples:

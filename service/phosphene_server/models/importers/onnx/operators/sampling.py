@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.operators.convolution import Window
+from phosphene_server.models.importers.onnx.operators.interpolation import CUBIC_COEFFICIENT, cubic_weight
+from phosphene_server.models.importers.onnx.operators.windows import Window, window_of
 from phosphene_server.models.importers.onnx.values import Value
 
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
 """Names of opset 16 -> names since opset 20."""
-CUBIC_COEFFICIENT = -0.75
-"""The parameter of cubic convolution that the specification fixes."""
 
 
 def grid_sample(operation: Operation) -> Value:
@@ -111,16 +110,8 @@ def _reflected(place: Tensor, length: int, align_corners: bool) -> Tensor:
 
 
 def _cubic_weights(share: Tensor) -> list[Tensor]:
-    """Return the weights of the elements at -1, 0, 1 and 2 (Keys 1981)."""
-    a = CUBIC_COEFFICIENT
-
-    def near(x: Tensor) -> Tensor:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Tensor) -> Tensor:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return [far(share + 1), near(share), near(1 - share), far(2 - share)]
+    """Return the weights of the elements at -1, 0, 1 and 2."""
+    return [cubic_weight(distance, CUBIC_COEFFICIENT) for distance in (share + 1, share, 1 - share, 2 - share)]
 
 
 def affine_grid(operation: Operation) -> Value:
@@ -139,10 +130,10 @@ def deformable_convolution(operation: Operation) -> Value:
     value, weight, offset, bias, mask = (operation.optional(index) for index in range(5))
     if operation.known_rank(0) not in (4, 5):
         raise operation.unsupported(f"{operation.known_rank(0) - 2} spatial axes")
-    window = Window(operation, operation.known_shape(1)[2:])
+    window = window_of(operation, operation.known_shape(1)[2:])
     groups, offset_groups = operation.attribute("group", 1), operation.attribute("offset_group", 1)
-    geometry = (window.kernel, window.stride, window.dilation, window.before, groups, offset_groups)
-    return operation.call(convolve_deformed, value, weight, offset, bias, mask, *geometry)
+    arguments = (value, weight, offset, bias, mask, window)
+    return operation.call(convolve_deformed, *arguments, groups=groups, offset_groups=offset_groups)
 
 
 def convolve_deformed(
@@ -151,10 +142,8 @@ def convolve_deformed(
     offset: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
+    window: Window,
+    *,
     groups: int,
     offset_groups: int,
 ) -> Tensor:
@@ -166,10 +155,7 @@ def convolve_deformed(
         offset: (batch, offset group * kernel elements * axes, wanted spatial...), in elements of the input.
         bias: (filter,).
         mask: (batch, offset group * kernel elements, wanted spatial...), by which samples are multiplied.
-        kernel: One number per spatial axis, as all that follow.
-        stride: Step between the places of the kernel.
-        dilation: Distance between the elements of the kernel.
-        before: Zeros before each axis.
+        window: How the kernel slides; its padding is of zeros.
         groups: Groups of channels that filters see.
         offset_groups: Groups of channels that share offsets.
 
@@ -177,14 +163,8 @@ def convolve_deformed(
         (batch, filter, wanted spatial...).
     """
     batch, channels, *lengths = tensor.shape
-    wanted, axes, elements = offset.shape[2:], len(kernel), weight[0, 0].numel()
-    moved = offset.reshape(batch * offset_groups, elements, axes, *wanted)
-    places = []
-    for axis in range(axes):
-        own = [-1 if other == axis else 1 for other in range(axes)]
-        steps = torch.arange(wanted[axis], device=tensor.device) * stride[axis] - before[axis]
-        inner = (torch.arange(kernel[axis], device=tensor.device) * dilation[axis]).reshape(own).expand(*kernel)
-        places.append(inner.reshape(-1, *[1] * axes) + steps.reshape(own) + moved[:, :, axis])
+    axes, elements, wanted = len(window.kernel), weight[0, 0].numel(), offset.shape[2:]
+    places = _deformed_places(offset.reshape(batch * offset_groups, elements, axes, *wanted), window)
     sources = tensor.reshape(batch * offset_groups, channels // offset_groups, *lengths)
     # (batch * offset group, channel, kernel element, wanted spatial...); in elements, so that whole ones are exact
     samples = _sampled(sources, places, "linear", "zeros", True)
@@ -194,3 +174,21 @@ def convolve_deformed(
     rows = weight.reshape(groups, weight.shape[0] // groups, -1)
     result = torch.matmul(rows, columns).reshape(batch, weight.shape[0], *wanted)
     return result if bias is None else result + bias.reshape(-1, *[1] * axes)
+
+
+def _deformed_places(moved: Tensor, window: Window) -> list[Tensor]:
+    """Return where in the input the elements of the kernel lie, for each axis (batch, kernel element, spatial...).
+
+    Args:
+        moved: (batch, kernel element, axis, spatial...): how far each element is moved, at every place of the kernel.
+        window: How the kernel slides.
+    """
+    axes, wanted = len(window.kernel), moved.shape[3:]
+    places = []
+    for axis in range(axes):
+        own = [-1 if other == axis else 1 for other in range(axes)]
+        steps = torch.arange(wanted[axis], device=moved.device) * window.stride[axis] - window.before[axis]
+        inner = torch.arange(window.kernel[axis], device=moved.device) * window.dilation[axis]
+        elements = inner.reshape(own).expand(*window.kernel).reshape(-1, *[1] * axes)
+        places.append(elements + steps.reshape(own) + moved[:, :, axis])
+    return places

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from phosphene_server.models.importers.onnx.operation import Operation
-from phosphene_server.models.importers.onnx.operators.control_flow import outputs_of
 from phosphene_server.models.importers.onnx.operators.rounds import count_round, counted_rounds
 from phosphene_server.models.importers.onnx.values import Value
 
@@ -34,7 +33,7 @@ def scan(operation: Operation) -> tuple[Value, ...]:
         results = operation.evaluate(BatchedTraversal(module), lengths, given, list(body.captures))
     else:
         results = operation.evaluate(module, given, list(body.captures))
-    return outputs_of(operation, results)
+    return operation.parts(results, len(operation.node.output))
 
 
 class Traversal(nn.Module):

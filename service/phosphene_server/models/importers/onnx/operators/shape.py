@@ -18,19 +18,6 @@ def identity(operation: Operation) -> Value | tuple[Value, ...]:
     return value
 
 
-def dropout(operation: Operation) -> Value | tuple[Value, ...]:
-    """Dropout: nothing is dropped outside of training; the optional mask is all true."""
-    value = operation.data(0)
-    if not operation.wants(1):
-        return value
-    return value, operation.call(all_true, value)
-
-
-def all_true(tensor: Tensor) -> Tensor:
-    """Return a mask of the same shape that is true everywhere."""
-    return torch.ones_like(tensor, dtype=torch.bool)
-
-
 def reshape(operation: Operation) -> Value:
     """Reshape: 0 keeps the length of the input (unless `allowzero`), -1 is what remains."""
     value, shape = operation.data(0), operation.numbers(1)
@@ -41,12 +28,9 @@ def reshape(operation: Operation) -> Value:
         return operation.call(reshape_keeping if keep else torch.reshape, value, shape)
     shape = _with_free_batch(operation, shape)
     if keep:
-        lengths = [
-            operation.evaluate(size, value, axis) if _is(length, 0) else length for axis, length in enumerate(shape)
-        ]
-    else:
-        lengths = shape
-    return operation.call(torch.reshape, value, lengths)
+        # An fx node is a length that is computed; only a number can be 0 here.
+        shape = [operation.evaluate(size, value, axis) if length == 0 else length for axis, length in enumerate(shape)]
+    return operation.call(torch.reshape, value, shape)
 
 
 def _with_free_batch(operation: Operation, shape: list[object]) -> list[object]:
@@ -62,10 +46,6 @@ def _with_free_batch(operation: Operation, shape: list[object]) -> list[object]:
     if operation.batch != shape[0] or operation.batch != declared[0]:
         return shape
     return [operation.evaluate(size, value, 0), *shape[1:]]
-
-
-def _is(length: object, number: int) -> bool:
-    return isinstance(length, int) and length == number
 
 
 def reshape_keeping(tensor: Tensor, shape: Sequence[int]) -> Tensor:
