@@ -102,7 +102,7 @@ def _placed(value: Any) -> Any:
         return [_placed(element) for element in array]
     if array is None:
         return None
-    tensor = fromarray_of(array)
+    tensor = from_array(array)
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 
 
@@ -119,7 +119,7 @@ def _compare(result: Any, expected: Any, test: TestCase, declared: onnx.ValueInf
 
 def _compare_tensor(result: Tensor, expected: np.ndarray, test: TestCase, declared: onnx.ValueInfoProto) -> None:
     assert isinstance(result, Tensor)
-    wanted = fromarray_of(expected)
+    wanted = from_array(expected)
     assert tuple(result.shape) == tuple(wanted.shape)
     if not wanted.is_floating_point():
         assert result.dtype == wanted.dtype

@@ -19,8 +19,8 @@ from tests.unit.models.importers.onnx_texts import imported, run_original, run_r
 RANDOM = np.random.default_rng(3)
 
 
-def pictures(count: int) -> np.ndarray:
-    return RANDOM.standard_normal((count, 3, 12, 12)).astype(np.float32)
+def pictures(count: int, size: int = 12) -> np.ndarray:
+    return RANDOM.standard_normal((count, 3, size, size)).astype(np.float32)
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -30,8 +30,8 @@ def weights(*shape: int) -> np.ndarray:
 
 
 class Pictures(CalibrationDataReader):
-    def __init__(self) -> None:
-        self.batches: Iterator[np.ndarray] = iter([pictures(8) for _ in range(4)])
+    def __init__(self, size: int) -> None:
+        self.batches: Iterator[np.ndarray] = iter([pictures(8, size) for _ in range(4)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
@@ -71,15 +71,17 @@ def float_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def quantized(source: Path, *, form: QuantFormat, activations: QuantType) -> Path:
+def quantized(
+    source: Path, *, form: QuantFormat, activations: QuantType, size: int = 12, per_channel: bool = True
+) -> Path:
     path = source.with_name(f"{form}-{activations}.onnx")
     logging.disable(logging.WARNING)  # that no preparation ran, which would only add shapes
     quantize_static(
         source,
         path,
-        Pictures(),
+        Pictures(size),
         quant_format=form,
-        per_channel=True,
+        per_channel=per_channel,
         activation_type=activations,
         weight_type=QuantType.QInt8,
     )
@@ -165,13 +167,6 @@ def test_quantization_leaves_the_layers_their_names(tmp_path: Path) -> None:
     assert graph.layer("stem.conv").filters is not None
 
 
-class TrainedPictures(Pictures):
-    """What the quantization of the trained network measures ranges on."""
-
-    def __init__(self) -> None:
-        self._left = list(np.random.default_rng(0).standard_normal((3, 1, 3, 32, 32)).astype(np.float32))
-
-
 @pytest.mark.parametrize("file", ["model.onnx", "model_opset11.onnx"])
 def test_a_quantized_file_has_each_module_once(trained_networks: Path, tmp_path: Path, file: str) -> None:
     source = tmp_path / file
@@ -180,7 +175,7 @@ def test_a_quantized_file_has_each_module_once(trained_networks: Path, tmp_path:
         source,
         form=QuantFormat.QDQ,
         activations=QuantType.QUInt8,
-        reader=TrainedPictures(),
+        size=32,
         per_channel=file == "model.onnx",  # scales along an axis came with operator set 13
     )
     before, after = (import_onnx(model, name="network") for model in (source, path))

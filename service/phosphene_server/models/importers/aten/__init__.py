@@ -11,6 +11,7 @@ views.py          which operators share memory
 emitter.py        writes nodes, and knows an example of each value
 layers.py         module calls -> rows of the layer table
 batch.py          frees the batch of a program that was written down at one batch size
+conjecture.py     what a program would be like for any batch
 examples.py       what operations give for tensors without numbers
 evaluation.py     evaluates a graph that is still being written
 flexibility.py    which axes of the inputs may have other lengths

@@ -33,6 +33,9 @@ SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 PATH_PRODUCERS = ("pytorch", "onnx.quantize")
 """Who writes paths of modules as names of nodes, and ONNX Runtime's quantizer, which keeps those of the exporter."""
 
+DEQUANTIZED = "_DequantizeLinear_Output"
+"""What ONNX Runtime's quantizer puts behind the name of a tensor for what it gives once it is dequantized."""
+
 MADE_UP_NAME = re.compile(r"val_\d+|onnx::\w+|\d+")
 """What the exporters call tensors that they computed from those of the author."""
 

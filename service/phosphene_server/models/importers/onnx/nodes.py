@@ -13,7 +13,7 @@ from phosphene_server.models.importers.onnx.arguments import KnownAtRunTime
 from phosphene_server.models.importers.onnx.constants import Constants
 from phosphene_server.models.importers.onnx.functions import is_inside_function, operator_set
 from phosphene_server.models.importers.onnx.late import translate_late
-from phosphene_server.models.importers.onnx.naming import Activation, place_of, unused_name
+from phosphene_server.models.importers.onnx.naming import DEQUANTIZED, Activation, place_of, unused_name
 from phosphene_server.models.importers.onnx.operation import Handler, Operation
 from phosphene_server.models.importers.onnx.operators import OPERATORS
 from phosphene_server.models.importers.onnx.sizes import size_handler
@@ -184,7 +184,7 @@ class NodeTranslation:
             value = results[index]
             self.values[tensor] = value
             if isinstance(value, Tensor):
-                self.constants.name(value, tensor)
+                self.constants.name(value, tensor.removesuffix(DEQUANTIZED))
                 continue
             if isinstance(value, fx.Node):
                 value.meta.setdefault(KIND, operation.kind)
