@@ -89,7 +89,7 @@ def run(test: TestCase, folder: Path) -> None:
 def array_of(value: Any) -> Any:
     """Return a value of a test as an array, a list of arrays, or None."""
     if isinstance(value, TensorProto):
-        return numpy_helper.toarray_of(value)
+        return numpy_helper.to_array(value)
     if isinstance(value, list):
         return [array_of(element) for element in value]
     return value if value is None else np.asarray(value)

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from phosphene_server.models.importers.onnx.operation import Operation
 from phosphene_server.models.importers.onnx.values import Value
@@ -30,6 +29,9 @@ def select_boxes(
         threshold: Score that a box must exceed, None for any.
         centred: Whether a box is centre column, centre row, width, height; else two opposite corners.
     """
+    # Not at the top: torchvision takes two seconds to import, at every start of a worker, and few networks need it.
+    from torchvision.ops import nms  # noqa: PLC0415
+
     corners = _corners(boxes.detach().float(), centred=centred)
     rows = []
     for picture, of_picture in enumerate(scores.detach().float()):

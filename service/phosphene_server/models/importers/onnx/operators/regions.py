@@ -72,17 +72,6 @@ def align_regions(
     return ((samples * counted).sum((2, 4)) / counts).movedim(-1, 1)
 
 
-def _weighed_neighbours(tensor: Tensor, pictures: Tensor, down: "_AxisSamples", across: "_AxisSamples") -> list[Tensor]:
-    """Return each of the four neighbours of every sample times its weight, (region, row, column, channel)."""
-    last, picture = tensor.movedim(1, -1), pictures[:, None, None]
-    neighbours = []
-    for row, row_weight in ((down.low, 1 - down.share), (down.high, down.share)):
-        for column, column_weight in ((across.low, 1 - across.share), (across.high, across.share)):
-            weight = (row_weight * down.inside)[:, :, None] * (column_weight * across.inside)[:, None, :]
-            neighbours.append(last[picture, row[:, :, None], column[:, None, :]] * weight[..., None])
-    return neighbours
-
-
 class _AxisSamples:
     """Where the samples of regions lie along one axis of a feature map, all (region, bin * sample)."""
 
@@ -96,6 +85,17 @@ class _AxisSamples:
         self.high = (self.low + 1).clamp(max=length - 1)
         self.share = torch.where(self.low < length - 1, places - self.low, 0.0)
         """How much the higher of the two neighbours counts."""
+
+
+def _weighed_neighbours(tensor: Tensor, pictures: Tensor, down: _AxisSamples, across: _AxisSamples) -> list[Tensor]:
+    """Return each of the four neighbours of every sample times its weight, (region, row, column, channel)."""
+    last, picture = tensor.movedim(1, -1), pictures[:, None, None]
+    neighbours = []
+    for row, row_weight in ((down.low, 1 - down.share), (down.high, down.share)):
+        for column, column_weight in ((across.low, 1 - across.share), (across.high, across.share)):
+            weight = (row_weight * down.inside)[:, :, None] * (column_weight * across.inside)[:, None, :]
+            neighbours.append(last[picture, row[:, :, None], column[:, None, :]] * weight[..., None])
+    return neighbours
 
 
 def _axis_samples(start: Tensor, end: Tensor, length: int, bins: int, density: int, centred: bool) -> _AxisSamples:
