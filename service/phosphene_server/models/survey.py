@@ -138,11 +138,11 @@ def _has_gradient(value: Tensor, inputs: Sequence[Tensor], *, certain: bool) -> 
     return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows what tensors see of the picture through the aten operations that run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sights: Any = WeakIdKeyDictionary()
         """Tensor -> Sight, or None where it is not known. A tensor made on the way from nothing is not in it."""
         self.count = 0
@@ -161,6 +161,17 @@ class _Watch(TorchDispatchMode):
         sight: Sight | None = self.sights.get(tensor, _MISSING)
         return constant(tensor.shape) if sight is _MISSING else sight
 
+    def _found(self, tensor: Tensor) -> Sight:
+        """Return what a tensor sees.
+
+        Raises:
+            LookupError: it is not known.
+        """
+        sight = self.find(tensor)
+        if sight is None:
+            raise LookupError("it is not known what the tensor sees")
+        return sight
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -177,7 +188,7 @@ class _Watch(TorchDispatchMode):
         known = [source for source in sources if source in self.sights or self._overwritten]
         if not results or not known:
             return
-        call = Call(_bound(func, args, kwargs), results, self.find)
+        call = Call(_bound(func, args, kwargs), results, self._found)
         self._count_products(name, call)
         sights = self._sights(func, name, call, known)
         for value, sight in zip(results, sights, strict=True):

@@ -217,12 +217,14 @@ def _at(reach: Reach, values: Integers, places: Integers) -> Integers:
     if period > count:
         inside = places.clip(0, count - 1)
         beyond = (places - inside) * reach.stride.numerator // reach.stride.denominator
-        return values[inside] + beyond
+        there: Integers = values[inside] + beyond
+        return there
     before = np.where(places < 0, places // period, 0)
     after = np.where(places >= count, (places - count) // period + 1, 0)
     turns = before + after
     moved = reach.stride * period
-    return values[places - turns * period] + turns * moved.numerator // moved.denominator
+    there: Integers = values[places - turns * period] + turns * moved.numerator // moved.denominator
+    return there
 
 
 def _moved(reach: Reach, place: Fraction | int) -> Fraction:

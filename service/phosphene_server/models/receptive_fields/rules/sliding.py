@@ -25,14 +25,16 @@ MOST_DENOMINATOR = 1000
 """A scale that is written as a floating-point number is taken for the nearest fraction up to this denominator."""
 
 
-def slide(sight: Sight, axis: int, length: int, move: Callable[[Reach], Reach]) -> Sight:
+def slide(
+    sight: Sight, axis: int, length: int, move: Callable[..., Reach], /, *arguments: Any, **options: Any
+) -> Sight:
     """Return a tensor whose positions along an axis read those of another; `length`: how many there are."""
     if sight.is_free(axis):
         return with_axis(sight, axis, free_axis(length))
     direction = sight.direction(axis)
     if direction is None:
         return disordered(mixed(sight, [axis]), axis, length)
-    return with_reach(sight, axis, direction, move(sight.reaches[direction]))
+    return with_reach(sight, axis, direction, move(sight.reaches[direction], *arguments, **options))
 
 
 def convolution(call: Call) -> Sight:
@@ -55,7 +57,7 @@ def convolution(call: Call) -> Sight:
             "before": padding[place],
             "dilation": dilation[place],
         }
-        sight = slide(sight, 2 + place, call.shape[2 + place], lambda reach, o=options: moving(reach, **o))
+        sight = slide(sight, 2 + place, call.shape[2 + place], moving, **options)
     return sight
 
 
@@ -77,7 +79,7 @@ def pooling(axes: int) -> Rule:
                 "before": padding[place],
                 "dilation": dilation[place],
             }
-            sight = slide(sight, axis, call.shape[axis], lambda reach, o=options: convolved(reach, **o))
+            sight = slide(sight, axis, call.shape[axis], convolved, **options)
         return sight
 
     return rule
@@ -93,7 +95,7 @@ def adaptive_pooling(axes: int) -> Rule:
             if length == 1 and before > 1:
                 sight = reduced(sight, [axis], keep=True)
             else:
-                sight = slide(sight, axis, length, lambda reach, n=length: _adapted(reach, n))
+                sight = slide(sight, axis, length, _adapted, length)
         return sight
 
     return rule
@@ -121,7 +123,7 @@ def padding(call: Call) -> Sight:
         axis, before, after = len(call.shape) - 1 - place, amounts[2 * place], amounts[2 * place + 1]
         if before or after:
             places = np.arange(call.shape[axis]) - before
-            sight = slide(sight, axis, call.shape[axis], lambda reach, p=places: shifted(reach, p))
+            sight = slide(sight, axis, call.shape[axis], shifted, places)
     return sight
 
 
@@ -144,7 +146,7 @@ def upsampling(mode: str, *, antialias: bool = False) -> Rule:
             before, length = sight.shape[axis], call.shape[axis]
             ratio = _ratio(before, length, scales[place], corners=corners)
             options = {"mode": mode, "corners": corners, "antialias": antialias}
-            sight = slide(sight, axis, length, lambda reach, r=ratio, n=length, o=options: resampled(reach, n, r, **o))
+            sight = slide(sight, axis, length, resampled, length, ratio, **options)
         return sight
 
     return rule
@@ -218,7 +220,7 @@ def pixel_shuffle(call: Call) -> Sight:
     sight = reduced(settled(call.sight("self")), [-3 % len(call.shape)], keep=True)
     for axis in range(len(call.shape) - 2, len(call.shape)):
         length = call.shape[axis]
-        sight = slide(sight, axis, length, lambda reach, n=length: _enlarged(reach, n, factor))
+        sight = slide(sight, axis, length, _enlarged, length, factor)
     return with_axis(sight, len(call.shape) - 3, free_axis(call.shape[-3]))
 
 
@@ -234,7 +236,7 @@ def pixel_unshuffle(call: Call) -> Sight:
     sight = settled(call.sight("self"))
     for axis in range(len(call.shape) - 2, len(call.shape)):
         options = {"length": call.shape[axis], "kernel": factor, "stride": factor, "before": 0, "dilation": 1}
-        sight = slide(sight, axis, call.shape[axis], lambda reach, o=options: convolved(reach, **o))
+        sight = slide(sight, axis, call.shape[axis], convolved, **options)
     return with_axis(sight, len(call.shape) - 3, free_axis(call.shape[-3]))
 
 
