@@ -15,7 +15,6 @@ NAMES = (
     "onnx-truncated",
     "onnx-external-parent",
     "onnx-doubling",
-    "onnx-endless-loop",
     "torchscript-setstate",
     "torchscript-tall-power",
     "torch-export-pickled",

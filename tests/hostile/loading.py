@@ -27,8 +27,8 @@ from tests.hostile.program_files import TORCH_EXPORT_FILES, TORCHSCRIPT_FILES
 
 MEMORY_BYTES = 4 * 2**30
 
-IMPORT_SECONDS = 6.0
-"""How long an import may take here, a fifth of what a service allows: three files of the corpus use it up."""
+IMPORT_SECONDS = 3.0
+"""How long an import may take here, a tenth of what a service allows: three files of the corpus use it up."""
 
 CORPUS: tuple[HostileModel, ...] = (*ONNX_FILES, *TORCHSCRIPT_FILES, *TORCH_EXPORT_FILES)
 

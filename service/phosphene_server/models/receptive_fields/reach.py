@@ -217,8 +217,8 @@ def _at(reach: Reach, values: Integers, places: Integers) -> Integers:
     if period > count:
         inside = places.clip(0, count - 1)
         beyond = (places - inside) * reach.stride.numerator // reach.stride.denominator
-        there: Integers = values[inside] + beyond
-        return there
+        extended: Integers = values[inside] + beyond
+        return extended
     before = np.where(places < 0, places // period, 0)
     after = np.where(places >= count, (places - count) // period + 1, 0)
     turns = before + after
