@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.importers.torchscript import import_torchscript
+from tests.hostile.program_files import Writing
 
 
 def rewrite(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
@@ -18,29 +19,6 @@ def rewrite(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
         for name, content in entries:
             archive.writestr(name, change(name, content))
     return path
-
-
-class Writing(nn.Module):
-    """A module that does something when it is loaded: it keeps the proof in a file."""
-
-    def __init__(self, target: str) -> None:
-        super().__init__()
-        self.target = target
-        self.weight = nn.Parameter(torch.ones(1))
-
-    @torch.jit.export
-    def __getstate__(self) -> tuple[str, Tensor, bool]:
-        return self.target, self.weight, self.training
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[str, Tensor, bool]) -> None:
-        self.target = state[0]
-        self.weight = state[1]
-        self.training = state[2]
-        torch.save(state[1], state[0])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
 
 
 def test_code_that_would_run_at_loading_is_refused_and_does_not_run(tmp_path: Path) -> None:
