@@ -46,7 +46,7 @@ def relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64
         return np.zeros(values.shape)
     # In float64, for a scale may be smaller than the smallest float32; even then a quotient may become infinite.
     with np.errstate(over="ignore"):
-        return np.clip(values / np.float64(scale), -1, 1)
+        return np.clip(np.divide(values, scale, dtype=np.float64), -1, 1)
 
 
 def _table() -> NDArray[np.uint8]:

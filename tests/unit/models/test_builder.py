@@ -17,7 +17,7 @@ def normalized() -> GraphBuilder:
 
 def test_running_statistics_are_not_counted_as_trained():
     builder = normalized()
-    last = next(reversed(builder.graph.nodes))
+    last = next(iter(reversed(builder.graph.nodes)))
     graph = builder.build([last], input_specifications=[PICTURES], output_specifications=[PICTURES])
     assert graph.layers["bn1"].parameters == ("bn1.weight", "bn1.bias")
 

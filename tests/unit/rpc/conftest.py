@@ -48,7 +48,7 @@ async def front(make_front) -> Front:
 
 def details_of(error: grpc.aio.AioRpcError) -> dict[str, object]:
     """The details of a status by the names of their types."""
-    packed = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    packed = error.trailing_metadata()["grpc-status-details-bin"]
     found = {}
     for detail in status_pb2.Status.FromString(packed).details:
         message = getattr(error_details_pb2, detail.TypeName().rpartition(".")[2])()

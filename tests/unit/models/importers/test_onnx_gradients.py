@@ -153,7 +153,7 @@ FURTHER: Mapping[str, tuple[Case, ...]] = {
 
 def floating_point_operators() -> list[str]:
     """Return the operators of the table that take and give floating-point numbers, alone or in sequences."""
-    schemas = {operator: defs.get_schema(operator) for operator in OPERATORS}
+    schemas = {operator: defs.get_schema(operator) for operator in OPERATORS if defs.has(operator)}
     return [operator for operator, schema in schemas.items() if _floats(schema.inputs) and _floats(schema.outputs)]
 
 

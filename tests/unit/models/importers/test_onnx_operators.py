@@ -584,6 +584,9 @@ def test_local_response_of_an_even_size_reaches_further_forwards(tmp_path: Path)
     np.testing.assert_allclose(ours.numpy(), values / (2.0 + 0.5 / 4 * sums) ** 0.75, rtol=1e-5)
 
 
+@pytest.mark.skipif(
+    "mode" not in onnx.defs.get_schema("SpaceToDepth").attributes, reason="this version of onnx has one order only"
+)
 def test_space_to_depth_can_number_channels_before_blocks(tmp_path: Path) -> None:
     newest = onnx.defs.get_schema("SpaceToDepth").since_version  # ONNX Runtime does not know it yet
     path = write_model(tmp_path / "model.onnx", "SpaceToDepth", (1, 2, 2, 2), opset=newest, blocksize=2, mode="CRD")

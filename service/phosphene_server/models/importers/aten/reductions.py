@@ -80,8 +80,9 @@ def _spread_and_mean(kind: str, function: Callable[..., Any]) -> Operator:
 
 
 def _both_extremes(emit: Emitter, a: Arguments) -> Any:
-    both = emit.call(torch.aminmax, a["self"], dim=a.get("dim"), keepdim=a.get("keepdim", False))
-    return emit.item(both, 0), emit.item(both, 1)
+    # One by one, for torch 2.11 has no derivative of both at once.
+    axes, keep = a.get("dim"), a.get("keepdim", False)
+    return tuple(emit.call(each, a["self"], () if axes is None else axes, keep) for each in (torch.amin, torch.amax))
 
 
 OPERATORS: dict[str, Operator] = {
