@@ -12,6 +12,7 @@ Reasons are written by a person: the command says what each test died of, not wh
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,35 @@ def expected_failures() -> dict[str, str]:
 def node_tests() -> Mapping[str, TestCase]:
     """Return all node tests that the installed version of ONNX has, by name."""
     with warnings.catch_warnings(action="ignore"):  # overflows and divisions by zero that the tests want
-        return {test.name: test for test in load_model_tests(kind="node")}
+        return {test.name: _complete(test) for test in load_model_tests(kind="node")}
+
+
+def _complete(test: TestCase) -> TestCase:
+    """Return a test with its model and its data: up to ONNX 1.22 they are in files."""
+    if test.model is not None:
+        return test
+    folder = Path(test.model_dir)
+    model = onnx.load(folder / "model.onnx")
+    data_sets = [
+        (_stored(data, "input", model.graph.input), _stored(data, "output", model.graph.output))
+        for data in sorted(folder.glob("test_data_set_*"))
+    ]
+    return replace(test, model=model, data_sets=data_sets)
+
+
+def _stored(folder: Path, side: str, values: Sequence[onnx.ValueInfoProto]) -> list[Any]:
+    """Return the inputs or the outputs of a data set: tensors, lists, or None."""
+    count = len(list(folder.glob(f"{side}_*.pb")))
+    return [_read(folder / f"{side}_{index}.pb", value.type) for index, value in enumerate(values[:count])]
+
+
+def _read(path: Path, kind: onnx.TypeProto) -> Any:
+    content = path.read_bytes()
+    if kind.HasField("sequence_type"):
+        return numpy_helper.to_list(onnx.SequenceProto.FromString(content))
+    if kind.HasField("optional_type"):
+        return numpy_helper.to_optional(onnx.OptionalProto.FromString(content))
+    return TensorProto.FromString(content)
 
 
 def run(test: TestCase, folder: Path) -> None:
