@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from numpy.typing import ArrayLike
@@ -101,6 +102,7 @@ class Client:
         self._timeout = timeout
         self._closed = False
         self._channel = open_channel(address)
+        self._streams: WeakSet[Stream] = WeakSet()
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._filters = filter_pb2_grpc.FilterServiceStub(self._channel)
         self._maximizations = maximization_pb2_grpc.MaximizationServiceStub(self._channel)
@@ -116,6 +118,9 @@ class Client:
     async def close(self) -> None:
         """End the connection, and with it the maximizations that are still streamed."""
         self._closed = True
+        # Before 1.83, grpcio closes a channel without ending the streams that nobody reads at that moment.
+        for stream in list(self._streams):
+            stream.cancel()
         await self._channel.close()
 
     async def models(self) -> tuple[ModelSummary, ...]:
@@ -380,6 +385,7 @@ class Client:
             raise Unavailable("this client is closed")
 
     async def _follow(self, stream: Stream, *, owned: bool) -> Run:
+        self._streams.add(stream)
         run = Run(stream, cancel=self.cancel, explain=self._explain, owned=owned)
         await run.accept()
         return run

@@ -40,6 +40,9 @@ OTHER_SIZE_PIXELS = 32
 OTHER_BATCHES = (1, 2, 4, 8)
 """Batches that are tried where the graph takes neither any nor the one that its file declares."""
 
+MOST_CHARACTERS = 500
+"""Of a message of torch that is handed on."""
+
 EVALUATION_ERRORS = (
     *(RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, AssertionError, KeyError),
     InvalidArgument,  # a scripted module that would take another branch for this size
@@ -79,7 +82,13 @@ def probe(graph: ModelGraph, reading: Reading, *, name: str) -> Probe:
             raise
         except EVALUATION_ERRORS as error:
             problem = problem or error
-    raise ModelUnusable(name, f"it does not take {_shown(reading, own)}: {problem}") from problem
+    raise ModelUnusable(name, f"it does not take {_shown(reading, own)}: {_first_line(problem)}") from problem
+
+
+def _first_line(problem: Exception | None) -> str:
+    """Return what went wrong without what torch adds: where in the graph it was, and how to debug compilers."""
+    lines = str(problem).strip().splitlines()
+    return (lines[0] if lines else type(problem).__name__)[:MOST_CHARACTERS]
 
 
 def _shown(reading: Reading, size: ImageSize | None) -> str:

@@ -32,6 +32,17 @@ async def test_a_closed_run_ends_the_call(async_client, service):
             await asyncio.sleep(0.01)
 
 
+async def test_a_closed_client_ends_the_calls_of_its_runs(service):
+    service.maximizations.hang_after_frames = True
+    async with phosphene.aio.connect(service.address) as client:
+        run = await client.maximize("tiny", objectives.channel("conv1", 3))
+    async with asyncio.timeout(5):
+        while not service.maximizations.closed.is_set():
+            await asyncio.sleep(0.01)
+    with pytest.raises(errors.Cancelled, match="closed"):
+        await run.result()
+
+
 async def test_a_cancelled_wait_ends_the_call(async_client, service):
     service.maximizations.hang_after_frames = True
     run = await async_client.maximize("tiny", objectives.channel("conv1", 3))
