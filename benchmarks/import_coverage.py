@@ -38,8 +38,9 @@ sys.path.append(str(ROOT))
 
 from benchmarks.import_architectures import ARCHITECTURES, FILES, export_unfolded, folder_of, projection  # noqa: E402
 from phosphene_server.models.loading import load_model  # noqa: E402
-from phosphene_server.values.image import ImageSize  # noqa: E402
-from phosphene_server.values.model import ModelReference, Preprocessing  # noqa: E402
+from phosphene_server.models.manifest import InputManifest, Manifest  # noqa: E402
+from phosphene_server.models.repository import model_source  # noqa: E402
+from phosphene_server.values.model import ModelReference  # noqa: E402
 from phosphene_server.values.work import ModelSource  # noqa: E402
 from tests.unit.models.importers import onnx_node_tests  # noqa: E402
 
@@ -222,16 +223,9 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 def source(architecture: str, path: Path, model_format: Any, size: int) -> ModelSource:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ModelSource(
-        reference=ModelReference(architecture, "1", model_format),
-        path=path,
-        sha256=digest,
-        size_bytes=path.stat().st_size,
-        description="",
-        preprocessing=Preprocessing("rgb", 0.0, 1.0, (0.5,) * 3, (0.25,) * 3, ImageSize(size, size), fixed_size=False),
-        labels=(),
-        logits_layer="",
-    )
+    reads = InputManifest(size=(size, size), channel_order="rgb", layout="nchw", mean=(0.5,) * 3, std=(0.25,) * 3)
+    reference = ModelReference(architecture, "1", model_format)
+    return model_source(reference, path, Manifest(input=reads), folder=path.parent, sha256=digest)
 
 
 # Hostile files

@@ -18,8 +18,9 @@ import torch
 from phosphene_server.errors import PhospheneError
 from phosphene_server.models.importers.torchscript import importer
 from phosphene_server.models.loading import load_model
-from phosphene_server.values.image import ImageSize
-from phosphene_server.values.model import ModelReference, Preprocessing
+from phosphene_server.models.manifest import InputManifest, Manifest
+from phosphene_server.models.repository import model_source
+from phosphene_server.values.model import ModelReference
 from phosphene_server.values.work import ModelSource
 from tests.hostile.corpus import PROOF, HostileModel, write_all
 from tests.hostile.onnx_files import ONNX_FILES
@@ -74,16 +75,10 @@ def outcome(model: HostileModel, path: Path) -> dict[str, object]:
 
 
 def source(model: HostileModel, path: Path) -> ModelSource:
-    return ModelSource(
-        reference=ModelReference(model.name, "1", model.format),
-        path=path,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        size_bytes=path.stat().st_size,
-        description="",
-        preprocessing=Preprocessing("rgb", 0.0, 1.0, (0.5,) * 3, (0.25,) * 3, ImageSize(8, 8), fixed_size=False),
-        labels=(),
-        logits_layer="",
-    )
+    reads = InputManifest(size=(8, 8), channel_order="rgb", layout="nchw", mean=(0.5,) * 3, std=(0.25,) * 3)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    reference = ModelReference(model.name, "1", model.format)
+    return model_source(reference, path, Manifest(input=reads), folder=path.parent, sha256=digest)
 
 
 def forget_peak() -> None:

@@ -148,18 +148,24 @@ def exported(path: Path) -> None:
     torch.export.save(torch.export.export(Network().eval(), (torch.zeros(1, 3, 8, 8),)), path)
 
 
+def rewrite(path: Path, change: Change) -> Path:
+    """Write an archive again with some entries changed."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries:
+            archive.writestr(name, change(name, content))
+    return path
+
+
 def changed(write: Callable[[Path], object], change: Change) -> Callable[[Path], object]:
     """Return what writes an archive, and then writes it again with its entries changed."""
 
-    def rewrite(path: Path) -> None:
+    def write_changed(path: Path) -> None:
         write(path)
-        with zipfile.ZipFile(path) as archive:
-            entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in entries:
-                archive.writestr(name, change(name, content))
+        rewrite(path, change)
 
-    return rewrite
+    return write_changed
 
 
 def with_entry(write: Callable[[Path], object], name: str, content: bytes = b"") -> Callable[[Path], object]:

@@ -56,6 +56,17 @@ class Overwriting(nn.Module):
         return torch.cat([z.flatten(1), y.flatten(1)], 1)
 
 
+class Wrapped(nn.Module):
+    """Does what a function does."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._function(x)
+
+
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
     """Build a network with weights that are always the same and statistics that are not trivial, for inference."""
     torch.manual_seed(0)

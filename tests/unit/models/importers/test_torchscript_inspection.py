@@ -1,5 +1,3 @@
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,17 +6,7 @@ from torch import nn
 
 from phosphene_server.errors import DamagedModel, UnsupportedModel
 from phosphene_server.models.importers.torchscript import import_torchscript
-from tests.hostile.program_files import Writing
-
-
-def rewrite(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """Write an archive again with some entries changed."""
-    with zipfile.ZipFile(path) as archive:
-        entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries:
-            archive.writestr(name, change(name, content))
-    return path
+from tests.hostile.program_files import Writing, rewrite
 
 
 def test_code_that_would_run_at_loading_is_refused_and_does_not_run(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from phosphene_server.errors import UnsupportedModel
 from phosphene_server.models.importers.torchscript import import_torchscript
-from tests.unit.models.importers.eager_networks import input_gradient
+from tests.unit.models.importers.eager_networks import Wrapped, input_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 
@@ -143,15 +143,6 @@ def by_difference(function: Callable[[Tensor], Tensor], picture: Tensor) -> Tens
         difference = function(picture + change).sin().sum() - function(picture - change).sin().sum()
         gradient.view(-1)[index] = difference / 2e-6
     return gradient
-
-
-class Wrapped(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self._function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._function(x)
 
 
 @pytest.mark.parametrize("how", ["traced", "scripted"])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene_server.models.importers.torchscript import import_torchscript
-from tests.unit.models.importers.eager_networks import input_gradient
+from tests.unit.models.importers.eager_networks import Wrapped, input_gradient
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
@@ -175,15 +175,6 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "prelu": (lambda: nn.PReLU(4), PICTURE, "prelu"),
     "batch_norm1d": (lambda: nn.BatchNorm1d(4), (3, 4), "batch_normalization"),
 }
-
-
-class Wrapped(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self._function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._function(x)
 
 
 def check(network: nn.Module, path: Path, example: Tensor, picture: Tensor) -> None:
