@@ -202,6 +202,12 @@ class InternalError(PhospheneError):
         return f"the service failed while {self.doing}; its log has the details"
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its type where it says nothing; libraries often add a trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def nearest_names(name: str, known: Iterable[str], *, limit: int = 3) -> tuple[str, ...]:
     """Return the known names that look most like `name`, the nearest first; capitals do not matter."""
     originals = {candidate.lower(): candidate for candidate in known}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Unsupported, nearest_names
+from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, Unsupported, first_line, nearest_names
 from phosphene_server.maximization.fixed_inputs import complete_fixed_inputs, other_inputs
 from phosphene_server.maximization.transforms import make_chain
 from phosphene_server.models.inputs import feed
@@ -171,7 +171,7 @@ def _activations(
 
 
 def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return first_line(error)[:200]
 
 
 def _prepared(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from phosphene_server.errors import LayerUnusable, NotFound, nearest_names
-from phosphene_server.models.batching import FIRST, Batching, evaluate_in_chunks, first_chunk, pictures_first
+from phosphene_server.models.batching import FIRST, Batching, evaluate_in_chunks, pictures_first
 from phosphene_server.values.model import TensorSpecification
 
 
@@ -213,14 +213,6 @@ class ModelGraph:
         self._cuts.clear()
         return self
 
-    def shapes(self, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every layer's activation for these inputs, with the pictures along its first axis."""
-        recorder = _ShapeRecorder(self.module)
-        with torch.no_grad():
-            recorder.run(*first_chunk(inputs, self.batching))
-        batch = 1 if self.batching.picture is None else len(inputs[self.batching.picture])
-        return self.layer_shapes(recorder.shapes, batch=batch)
-
     def layer_shapes(self, nodes: Mapping[str, tuple[int, ...]], *, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every layer's activation of `batch` pictures, with the pictures along its first axis.
 
@@ -247,20 +239,6 @@ class ModelGraph:
         if node in self.batching.axes:
             shape = axis.shape(shape, batch=size or batch)
         return shape if size is None else (batch, *shape[1:])
-
-
-class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        value: object = super().run_node(n)
-        if isinstance(value, Tensor):
-            self.shapes[n.name] = tuple(value.shape)
-        return value
 
 
 def _cut_module(module: fx.GraphModule, names: Sequence[str], batching: Batching) -> fx.GraphModule:

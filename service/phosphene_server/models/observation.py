@@ -4,7 +4,7 @@ Two runs are compared by *sketches*: for each picture the projection of its acti
 length. If two activations differ by a vector, their projections differ by about its length, whatever their size.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +65,8 @@ def agree(together: Tensor, alone: Tensor) -> bool:
     return bool(((together - alone).abs() <= TOLERANCE * length + torch.finfo(torch.float32).tiny).all())
 
 
-def values_of(graph: ModelGraph, inputs: tuple[Tensor, ...], nodes: Collection[str]) -> dict[str, Tensor]:
-    """Return the values of some nodes."""
+def values_of(graph: ModelGraph, inputs: Sequence[Tensor], nodes: Collection[str]) -> dict[str, Tensor]:
+    """Return the values of some nodes, as the nodes give them."""
     keeper = _Keeper(graph.module, nodes)
     with torch.no_grad():
         keeper.run(*inputs)

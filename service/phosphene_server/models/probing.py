@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx
 
-from phosphene_server.errors import InvalidArgument, ModelUnusable
+from phosphene_server.errors import InvalidArgument, ModelUnusable, first_line
 from phosphene_server.models.batching import (
     FIRST,
     Batching,
@@ -82,13 +82,11 @@ def probe(graph: ModelGraph, reading: Reading, *, name: str) -> Probe:
             raise
         except EVALUATION_ERRORS as error:
             problem = problem or error
-    raise ModelUnusable(name, f"it does not take {_shown(reading, own)}: {_first_line(problem)}") from problem
-
-
-def _first_line(problem: Exception | None) -> str:
-    """Return what went wrong without what torch adds: where in the graph it was, and how to debug compilers."""
-    lines = str(problem).strip().splitlines()
-    return (lines[0] if lines else type(problem).__name__)[:MOST_CHARACTERS]
+    assert problem is not None
+    # The first line alone: torch adds where in the graph it was, and how to debug compilers.
+    raise ModelUnusable(
+        name, f"it does not take {_shown(reading, own)}: {first_line(problem)[:MOST_CHARACTERS]}"
+    ) from problem
 
 
 def _shown(reading: Reading, size: ImageSize | None) -> str:

@@ -16,6 +16,7 @@ from phosphene_server.models.batching import (
 )
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import ModelGraph
+from phosphene_server.models.observation import observe
 from phosphene_server.values.model import TensorSpecification
 
 PICTURES = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -73,7 +74,7 @@ def test_gradients_reach_every_picture_once(batch):
 
 def test_shapes_are_those_that_a_cut_gives():
     graph = fixed_graph(2)
-    shapes = graph.shapes(PICTURES)
+    shapes = graph.layer_shapes(observe(graph, (PICTURES[:2],)).shapes, batch=5)
     values = graph.cut(shapes)(PICTURES)
     assert shapes == {name: tuple(value.shape) for name, value in values.items()}
     assert shapes["planes"] == (5, 3, 16)

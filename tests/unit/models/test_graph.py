@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from phosphene_server.errors import LayerUnusable, NotFound
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import FilterGeometry, ModelGraph
+from phosphene_server.models.observation import observe
 from phosphene_server.values.model import TensorSpecification
 
 PICTURES = TensorSpecification("pictures", "float32", (-1, 3, -1, -1))
@@ -57,7 +58,8 @@ def test_gradients_reach_the_input_through_a_cut(graph):
 
 
 def test_shapes_are_those_of_the_activations(graph):
-    assert graph.shapes(torch.zeros(2, 3, 9, 8)) == {
+    pictures = torch.zeros(2, 3, 9, 8)
+    assert graph.layer_shapes(observe(graph, (pictures,)).shapes, batch=2) == {
         "conv1": (2, 4, 7, 6),
         "relu1": (2, 4, 7, 6),
         "conv2": (2, 2, 5, 4),

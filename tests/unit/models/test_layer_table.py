@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.torchscript import import_torchscript
 from phosphene_server.models.layer_table import LayerTable, layer_table
+from phosphene_server.models.observation import observe
 from phosphene_server.models.survey import NodeRecord, survey
 from phosphene_server.values.image import ImageSize
 from phosphene_server.values.model import Preprocessing
@@ -27,7 +28,8 @@ def imported(network: nn.Module, picture: Tensor, folder) -> ModelGraph:
 def table_of(graph: ModelGraph, picture: Tensor) -> LayerTable:
     size = ImageSize(*picture.shape[2:])
     preprocessing = Preprocessing("rgb", 0.0, 1.0, (0.0,) * 3, (1.0,) * 3, size, True)
-    return layer_table(graph, [picture], graph.shapes(picture), preprocessing)
+    shapes = graph.layer_shapes(observe(graph, (picture,)).shapes, batch=len(picture))
+    return layer_table(graph, [picture], shapes, preprocessing)
 
 
 def swin() -> nn.Module:

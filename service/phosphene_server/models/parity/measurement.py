@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from phosphene_server.errors import ModelUnusable, ParityFailure
 from phosphene_server.models.batching import first_chunk
 from phosphene_server.models.graph import ModelGraph
+from phosphene_server.models.observation import values_of
 from phosphene_server.models.parity.deviations import FLOOR, Array, agrees, array_of, deviation, scale
 from phosphene_server.models.parity.onnx_runtime import OnnxOriginal
 from phosphene_server.models.parity.original import CannotRun, Original
@@ -107,26 +108,10 @@ def _layer_deviations(
 ) -> dict[str, tuple[float, float]]:
     theirs = original.layers(graph, inputs)
     nodes = {name: layer.node for name, layer in graph.layers.items() if name in theirs}
-    recorder = _ValueRecorder(graph.module, frozenset(nodes.values()))
-    with torch.no_grad():
-        recorder.run(*_as_graph_reads(graph, inputs))
-    ours = {name: recorder.values[node] for name, node in nodes.items() if node in recorder.values}
+    values = values_of(graph, _as_graph_reads(graph, inputs), frozenset(nodes.values()))
+    tensors = {name: values[node] for name, node in nodes.items() if isinstance(values.get(node), Tensor)}
+    ours = {name: array_of(tensor) for name, tensor in tensors.items()}
     return {name: (deviation(value, theirs[name]), scale(theirs[name])) for name, value in ours.items()}
-
-
-class _ValueRecorder(fx.Interpreter):
-    """Runs a graph and keeps what some of its nodes give, as they give it."""
-
-    def __init__(self, module: fx.GraphModule, wanted: frozenset[str]) -> None:
-        super().__init__(module)
-        self._wanted = wanted
-        self.values: dict[str, Array] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        value: object = super().run_node(n)
-        if n.name in self._wanted and isinstance(value, Tensor):
-            self.values[n.name] = array_of(value)
-        return value
 
 
 def _compare_layers(graph: ModelGraph, original: Original, inputs: Sequence[Tensor], name: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from onnx import GraphProto, ModelProto, TensorProto
 from torch import Tensor
 
-from phosphene_server.errors import ModelUnusable
+from phosphene_server.errors import ModelUnusable, first_line
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.parity.deviations import (
     BFLOAT16_TOLERANCE,
@@ -82,7 +82,7 @@ class OnnxOriginal:
             if run_options.terminate:
                 detail = f"ONNX Runtime did not finish with one picture within {LIMIT_SECONDS:.0f} s"
                 raise ModelUnusable(self._name, detail) from error
-            raise CannotRun(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+            raise CannotRun(f"ONNX Runtime cannot run it: {first_line(error)}") from error
         if not all(isinstance(result, np.ndarray) for result in results):
             raise CannotRun("its outputs are not all tensors")
         return results
@@ -147,8 +147,3 @@ def _nodes(proto: ModelProto) -> Iterator[onnx.NodeProto]:
             yield node
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else attribute.graphs
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phosphene_server.errors import first_line
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.aten.archive import read_archive
 from phosphene_server.models.importers.aten.table import find_operator
@@ -67,8 +68,7 @@ class TorchExportOriginal:
                     self._step(node, values)
                     after(position, values)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CannotRun(f"PyTorch cannot run it on this input: {first}") from error
+            raise CannotRun(f"PyTorch cannot run it on this input: {first_line(error)}") from error
         return values
 
     def _placeholders(self, inputs: Sequence[Tensor]) -> Values:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, checker, helper, numpy_helper, shape_inference
 
-from phosphene_server.errors import DamagedModel
+from phosphene_server.errors import DamagedModel, first_line
 from phosphene_server.models.importers.onnx.walking import STANDARD_DOMAINS, nodes_of, subgraphs
 
 SMALL_TENSOR = 1024
@@ -33,8 +33,7 @@ def check(skeleton: ModelProto, *, name: str) -> None:
     try:
         checker.check_model(_checkable(skeleton))
     except (checker.ValidationError, ValueError, TypeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DamagedModel(name, f"it violates the ONNX specification: {first}") from error
+        raise DamagedModel(name, f"it violates the ONNX specification: {first_line(error)}") from error
 
 
 def infer_types(skeleton: ModelProto) -> Mapping[str, TypeProto]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phosphene_server.errors import DamagedModel, UnsupportedModel
+from phosphene_server.errors import DamagedModel, UnsupportedModel, first_line
 from phosphene_server.models.graph import ModelGraph
 from phosphene_server.models.importers.aten.archive import read_archive
 from phosphene_server.models.importers.aten.closing import close
@@ -52,7 +52,7 @@ def import_torchscript(path: Path, *, name: str, size: tuple[int, int] | None = 
         error.model = name
         raise
     except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-        raise DamagedModel(name, f"its TorchScript cannot be read: {_first_line(error)}") from error
+        raise DamagedModel(name, f"its TorchScript cannot be read: {first_line(error)}") from error
 
 
 def compile_archive(archive: bytes) -> tuple[Any, Any]:
@@ -133,8 +133,3 @@ def _named_tensors(value: Any, name: str) -> list[tuple[str, Variable]]:
 def _class_name(module: Any) -> str:
     qualified = str(module._type().qualified_name()).removeprefix("__torch__.")
     return re.sub(r"___torch_mangle_\d+\.", "", qualified)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
