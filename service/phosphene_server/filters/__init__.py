@@ -9,6 +9,9 @@ kernels.py       the kernels that have names, and where they come from
 sources.py       a kernel of a request -> its numbers, and what must be done to pictures before it
 sliding.py       where a kernel stands on a picture
 correlation.py   the sums themselves
+separable.py     kernels that are the product of a column and a row
+fourier.py       large kernels, through the Fourier transform
+geometry.py      how much of an axis a kernel covers
 borders.py       what stands beyond the border of a picture
 rendering.py     responses -> pictures
 

@@ -1,6 +1,7 @@
 """Applying a kernel to pictures."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,14 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable
+from phosphene_server.filters.correlation import Correlation
 from phosphene_server.filters.rendering import render
 from phosphene_server.filters.sliding import Sliding
 from phosphene_server.filters.sources import KernelNumbers, kernel_numbers
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.preprocessing import LUMA, preprocess
 from phosphene_server.pictures.decoding import decode
+from phosphene_server.pictures.strips import strips
 from phosphene_server.values.kernel import ApplyKernelRequest, ApplyKernelResponse, ChannelMode, KernelResponse
 from phosphene_server.values.model import Preprocessing
+from phosphene_server.values.work import BetweenSteps, at_once
 
 RESPONSE_LIMIT = 48 * 2**20
 """The most responses as tensors, in bytes, of all images together: a gRPC message holds 64 MiB, with the pictures."""
@@ -24,7 +28,13 @@ MESSAGE_LIMIT = 62 * 2**20
 """The most responses and pictures together, in bytes, so that the rest of the message fits too."""
 
 
-def apply_kernel(request: ApplyKernelRequest, model: LoadedModel | None, device: torch.device) -> ApplyKernelResponse:
+def apply_kernel(
+    request: ApplyKernelRequest,
+    model: LoadedModel | None,
+    device: torch.device,
+    *,
+    between_steps: BetweenSteps = at_once,
+) -> ApplyKernelResponse:
     """Slide a kernel over the images of a request.
 
     A layer's kernels are slid as the request says, not as the layer slides them: with the layer's own stride, dilation
@@ -34,13 +44,17 @@ def apply_kernel(request: ApplyKernelRequest, model: LoadedModel | None, device:
         request: What to do.
         model: The model of a layer's kernel; None for other kernels.
         device: Where to compute.
+        between_steps: Does what needs the device, piece by piece of at most about 50 ms; pictures are decoded, drawn
+            and compressed outside of it.
 
     Raises:
         InvalidArgument: an image cannot be read, the kernel does not fit it, or the responses do not fit in a message.
         NotFound: the model has no such layer.
         LayerUnusable: the layer is no two-dimensional convolution that reads pictures.
     """
-    numbers = kernel_numbers(request.kernel, model, device=device)
+    # To read weights disturbs no step on a CPU, and would cost a small picture the wait for a second one.
+    reading = at_once if device.type == "cpu" else between_steps
+    numbers = reading(partial(kernel_numbers, request.kernel, model))
     rows, columns = numbers.kernels.shape[2:]
     sliding = Sliding.of(request, (rows, columns))
     responses: list[KernelResponse] = []
@@ -50,20 +64,34 @@ def apply_kernel(request: ApplyKernelRequest, model: LoadedModel | None, device:
     for index, image in enumerate(request.images):
         field = f"images[{index}]"
         picture = decode(image, field=field)
-        parts = _parts(picture, numbers, request.channels, field=field)
+        parts = parts_of(picture, numbers, request.channels, field=field)
         room_for_values -= _value_bytes(parts, numbers, sliding, field=field)
         _check_room(room_for_values, RESPONSE_LIMIT, field=field)
-        values = _response(parts, numbers, sliding, device=device, field=field)
+        values = respond(parts, numbers, sliding, device=device, between_steps=between_steps, field=field)
         responses.append(render(values, picture, sliding.placement, request.rendering))
         room -= _bytes(responses[-1])
         _check_room(room, MESSAGE_LIMIT, field=field)
-    return ApplyKernelResponse(tuple(responses), numbers.kernels.float().cpu().numpy())
+    return ApplyKernelResponse(tuple(responses), numbers.kernels.float().numpy())
 
 
-def _parts(
+def parts_of(
     picture: NDArray[np.float32], numbers: KernelNumbers, channels: ChannelMode, *, field: str
 ) -> list[NDArray[np.float32]]:
-    """Return what the kernels are slid over, one after the other: (channel, height, width) each."""
+    """Return what the kernels are slid over, one after the other.
+
+    Args:
+        picture: (channel, height, width).
+        numbers: The kernels.
+        channels: How kernels of two dimensions read colours.
+        field: The path of the picture in the request.
+
+    Returns:
+        float32 (channel, height, width) each, of the same shape.
+
+    Raises:
+        InvalidArgument: the picture has other channels than the kernels read.
+        LayerUnusable: the kernels read no pictures.
+    """
     if not numbers.plane:
         return [_as_read(picture, numbers, field=field)]
     if channels == "per_channel":
@@ -78,10 +106,12 @@ def _luma(picture: NDArray[np.float32], *, field: str) -> NDArray[np.float32]:
         raise InvalidArgument(
             "channels", f"gray for {field}, of {len(picture)} channels", "per_channel, or an RGB image"
         )
-    # Element by element and rounded to float32, so that equal pixels have equal luma and `correlate` can be exact.
-    red, green, blue = picture.astype(np.float64)
-    luma: NDArray[np.float64] = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
-    return luma.astype(np.float32)[np.newaxis]
+    luma = np.empty((1, *picture.shape[1:]), np.float32)
+    for rows in strips(*picture.shape[1:]):
+        # Element by element and rounded to float32, so that equal pixels have equal luma and sums can be exact.
+        red, green, blue = picture[:, rows].astype(np.float64)
+        luma[0, rows] = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    return luma
 
 
 def _as_read(picture: NDArray[np.float32], numbers: KernelNumbers, *, field: str) -> NDArray[np.float32]:
@@ -116,20 +146,54 @@ def _value_bytes(parts: list[NDArray[np.float32]], numbers: KernelNumbers, slidi
     return len(parts) * len(numbers.kernels) * height * width * 4
 
 
-def _response(
-    parts: list[NDArray[np.float32]], numbers: KernelNumbers, sliding: Sliding, *, device: torch.device, field: str
+def respond(
+    parts: list[NDArray[np.float32]],
+    numbers: KernelNumbers,
+    sliding: Sliding,
+    *,
+    device: torch.device,
+    between_steps: BetweenSteps = at_once,
+    field: str,
 ) -> NDArray[np.float32]:
-    """Return the response of an image, (channel, height, width)."""
-    answers = [sliding.slide(torch.from_numpy(part).to(device), numbers.kernels, field=field) for part in parts]
-    response = _with_bias(torch.cat(answers), numbers).float()
-    if not bool(response.isfinite().all()):
+    """Return the response of an image.
+
+    Args:
+        parts: What the kernels are slid over, as `parts_of` has it.
+        numbers: The kernels.
+        sliding: How they are slid.
+        device: Where the arithmetic is done.
+        between_steps: Does it, piece by piece.
+        field: The path of the picture in the request.
+
+    Returns:
+        (channel, height, width), finite: one channel for each part and kernel.
+
+    Raises:
+        InvalidArgument: the kernel does not fit the picture, which is too small or too large, or a response is too
+            large for float32.
+    """
+    size = parts[0].shape
+    sliding.check_size(*size, field=field)
+    height, width = sliding.response_size(*size[1:], field=field)
+    correlation = sliding.correlation(numbers.kernels)
+    response = np.empty((len(parts), len(numbers.kernels), height, width), np.float32)
+    for values, part in zip(torch.from_numpy(response), parts, strict=True):
+        for first, last in sliding.pieces(height, size[2], correlation):
+            covered = sliding.under(torch.from_numpy(part), first, last)
+            between_steps(partial(_respond, covered, correlation, numbers.bias, device, out=values[:, first:last]))
+    if not np.isfinite(response).all():
         raise InvalidArgument(field, "values whose response exceeds float32", "smaller values or a smaller kernel")
-    values: NDArray[np.float32] = response.cpu().numpy()
-    return values
+    return response.reshape(-1, height, width)
 
 
-def _with_bias(response: Tensor, numbers: KernelNumbers) -> Tensor:
-    return response if numbers.bias is None else response + numbers.bias[:, None, None]
+def _respond(
+    covered: Tensor, correlation: Correlation, bias: Tensor | None, device: torch.device, *, out: Tensor
+) -> None:
+    """Compute some rows of a response, (filter, row, column)."""
+    response = correlation(covered.to(device))
+    if bias is not None:
+        response += bias.to(device)[:, None, None]
+    out.copy_(response)
 
 
 def _bytes(response: KernelResponse) -> int:

@@ -7,26 +7,31 @@ from torch import Tensor
 from phosphene_server.values.kernel import PaddingMode
 
 
-def pad(picture: Tensor, padding: PaddingMode, *, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """Surround a picture with a border, which may be wider than the picture itself, as in SciPy.
+def bordered(picture: Tensor, padding: PaddingMode, *, rows: range, columns: tuple[int, int]) -> Tensor:
+    """Return some rows of a picture with its border, which may be wider than the picture itself, as in SciPy.
 
     Args:
         picture: (channel, height, width).
         padding: `zeros`, `reflect` (SciPy calls it mirror), `replicate` (nearest) or `circular` (wrap).
-        rows: The rows added above and below.
+        rows: The rows, those of the picture being 0 to its height.
         columns: The columns added at the left and at the right.
     """
-    if padding == "zeros":
-        return F.pad(picture, (*columns, *rows))
     height, width = picture.shape[1:]
-    row_sources = _sources(height, padding, border=rows, device=picture.device)
-    column_sources = _sources(width, padding, border=columns, device=picture.device)
-    return picture.index_select(1, row_sources).index_select(2, column_sources)
+    if padding == "zeros":
+        first, last = (min(max(edge, 0), height) for edge in (rows.start, rows.stop))
+        above = min(max(0, -rows.start), len(rows))
+        return F.pad(picture[:, first:last], (*columns, above, len(rows) - above - (last - first)))
+    taken = picture.index_select(1, _sources(rows, height, padding, device=picture.device))
+    left, right = (
+        taken.index_select(2, _sources(beyond, width, padding, device=picture.device))
+        for beyond in (range(-columns[0], 0), range(width, width + columns[1]))
+    )
+    return torch.cat((left, taken, right), dim=2)
 
 
-def _sources(length: int, padding: PaddingMode, *, border: tuple[int, int], device: torch.device) -> Tensor:
+def _sources(wanted: range, length: int, padding: PaddingMode, *, device: torch.device) -> Tensor:
     """Return the position inside the picture that each position of the bordered axis repeats."""
-    positions = torch.arange(-border[0], length + border[1], device=device)
+    positions = torch.arange(wanted.start, wanted.stop, device=device)
     if padding == "replicate":
         return positions.clamp(0, length - 1)
     if padding == "circular":

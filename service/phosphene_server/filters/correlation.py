@@ -1,103 +1,163 @@
 """Sliding kernels over a picture, exactly where it matters and fast where it does not.
 
-Sums are taken in float64. Three ways lead to them:
+Sums are taken in float64. Four ways lead to them:
 
 - **tap by tap**: for every number of the kernel that is not zero, the shifted picture times that number is added to the
   response.
+- **as two kernels**, a row and then a column, where the kernel is their outer product (`separable.py`).
 - **by matrix product**, for many filters: the pixels under the kernel become the columns of a matrix (im2col;
   Chellapilla et al., High performance convolutional neural networks for document processing, 2006).
-- **through the Fourier transform**, block by block (overlap-save; Stockham, High-speed convolution and correlation,
-  1966), for large kernels.
+- **through the Fourier transform**, block by block (`fourier.py`), for large kernels.
 
-The first two are exact where it matters: a float32 pixel times a small whole number, and sums of such products of
+The first three are exact where it matters: a float32 pixel times a small whole number, and sums of such products of
 equal pixels, are exact in float64, in any order; so a kernel of whole numbers that sums to zero answers exactly zero
 where the picture is constant. No library's convolution may stand in for them, for it may choose Winograd's algorithm or
-Fourier's. The zeros of the third way are zeros up to rounding, 1e-15 of the largest sum.
+Fourier's. The zeros of the last way are zeros up to rounding, 1e-15 of the largest sum.
 """
 
 import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from phosphene_server.filters.fourier import block_steps, by_transform
+from phosphene_server.filters.geometry import positions, span
+from phosphene_server.filters.separable import outer_factors
 from phosphene_server.values.kernel import Extent
 
-# What a number of a kernel, or a transform, costs for each pixel, in nanoseconds, measured on two cores. Together they
-# tell which way is fastest. Milliseconds tap by tap, by matrix and by Fourier: 3x3 on 512 px 1.4, 17 and 3.5; 9x9 10,
-# 59 and 2; 31x31 73, 550 and 3; 3x3 on 2048 px 35, 204 and 110; 96 filters of 3x7x7, stride 2, on 227 px 197, 6 and 77.
-_TAP = 0.5
-_COLUMN = 2.0
-_PRODUCT = 0.1
-_TRANSFORM = 10.0
+# What each part of the work costs for each pixel of the picture, in nanoseconds, on two cores with AVX-512; a stride
+# divides the first four. Together they tell which way is fastest, and how much can be done between two steps.
+_TAP = 0.2
+_SEPARABLE_TAP = 0.3
+_COLUMN = 1.0
+_PRODUCT = 0.03
+_TRANSFORM = 3.0
+_SPECTRAL_PRODUCT = 1.0
 
 EXACTNESS = 3.0
 """How many times longer an exact way may take than the Fourier transform before that is preferred."""
 
-_STRIP_BYTES = 64 * 2**20
+_PIECE_NANOSECONDS = 5e7
+"""How long a piece of the work may take, about: as long as a step of a large network."""
+_PIECE_VALUES = 2**21
+"""The most responses of a piece: 16 MB, so that memory is used again and again instead of a new one for all."""
+
+_STRIP_VALUES = {"cpu": 2**17, "cuda": 2**24}
+"""The sums that are taken together: 1 MB on a CPU, so that they stay in its cache while tap after tap is added."""
+
+_COLUMN_BYTES = 16 * 2**20
 """The most memory that the columns of pixels take at once."""
 
-_BLOCK = 1024
-"""The side of a Fourier block, in pixels, unless the kernel needs a larger one: 8 MB in float64."""
 
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """Kernels that are ready to be slid, in the fastest way.
 
-def correlate(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
-    """Slide kernels over a picture that has its border already; only positions where the kernel lies inside count.
-
-    Args:
-        picture: float32 (channel, height, width).
-        kernels: float64 (filter, channel, height, width) on the same device.
+    Attributes:
+        kernels: float64 (filter, channel, height, width), in main memory.
         stride: The distance between two positions of the kernel.
         dilation: The distance between two taps of the kernel.
-
-    Returns:
-        float64 (filter, height, width).
     """
-    filters, channels = kernels.shape[:2]
-    kept = 1 / (stride.rows * stride.columns)
-    costs = {
-        _tap_by_tap: kept * _TAP * int(torch.count_nonzero(kernels)),
-        _by_matrix: kept * (_COLUMN / filters + _PRODUCT) * kernels.numel(),
-        _by_transform: EXACTNESS * _TRANSFORM * (channels + filters + filters * channels),
-    }
-    fastest = min(costs, key=costs.__getitem__)
-    return fastest(picture, kernels, stride=stride, dilation=dilation)
+
+    kernels: Tensor
+    stride: Extent
+    dilation: Extent
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Slide the kernels over a picture that has its border; only positions where they lie inside it count.
+
+        Args:
+            picture: float32 (channel, height, width), on the device that computes.
+
+        Returns:
+            float64 (filter, height, width), on that device.
+        """
+        return self._fastest(picture, self.kernels, stride=self.stride, dilation=self.dilation)
+
+    def rows_at_once(self, width: int) -> int:
+        """Return how many rows of the response take no longer than a step of a maximization, and little memory.
+
+        Args:
+            width: The width of the picture with its border.
+        """
+        way = self._fastest
+        in_time = _PIECE_NANOSECONDS / (width * self.stride.rows * self._costs()[way])
+        rows = min(in_time, _PIECE_VALUES * self.stride.columns / (width * len(self.kernels)))
+        if way is not by_transform:
+            return max(1, int(rows))
+        # Whole rows of blocks, so that no block is computed for a part of what it answers.
+        step = max(1, block_steps(None, self.kernels, self.dilation)[0] // self.stride.rows)
+        return step * max(1, round(rows / step))
+
+    @cached_property
+    def _fastest(self) -> "Way":
+        costs = self._costs()
+        costs[by_transform] *= EXACTNESS
+        return min(costs, key=costs.__getitem__)
+
+    def _costs(self) -> "dict[Way, float]":
+        """Return what each possible way costs for each pixel, in nanoseconds."""
+        filters, channels = self.kernels.shape[:2]
+        kept = 1 / (self.stride.rows * self.stride.columns)
+        costs: dict[Way, float] = {
+            tap_by_tap: kept * _TAP * int(torch.count_nonzero(self.kernels)),
+            by_matrix: kept * (_COLUMN / filters + _PRODUCT) * self.kernels.numel(),
+            by_transform: (channels + filters) * _TRANSFORM + filters * channels * _SPECTRAL_PRODUCT,
+        }
+        if factors := outer_factors(self.kernels):
+            column, row = (int(torch.count_nonzero(factor)) for factor in factors)
+            costs[as_two_kernels] = _SEPARABLE_TAP * (row / self.stride.columns + column * kept)
+        return costs
 
 
-def span(taps: int, dilation: int) -> int:
-    """Return the pixels that a kernel covers along an axis, from its first tap to its last."""
-    return (taps - 1) * dilation + 1
+Way = Callable[..., Tensor]
+"""(picture, kernels, *, stride, dilation) -> response, as `Correlation` has it."""
 
 
-def positions(length: int, taps: int, *, stride: int, dilation: int) -> int:
-    """Return how often a kernel fits along an axis of the bordered picture; 0 or less where it does not fit."""
-    return (length - span(taps, dilation)) // stride + 1
-
-
-def _tap_by_tap(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
-    filters, _, rows, columns = kernels.shape
-    height = positions(picture.shape[1], rows, stride=stride.rows, dilation=dilation.rows)
-    width = positions(picture.shape[2], columns, stride=stride.columns, dilation=dilation.columns)
-    response = picture.new_zeros((filters, height, width), dtype=torch.float64)
+def tap_by_tap(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
+    """Add up the picture, shifted by each tap, times its number."""
+    response = _zeros(picture, kernels, stride, dilation)
     numbers = kernels.tolist()
-    # Channel outside tap: what one channel adds up to is exact before the next one comes.
-    for filter_, channel, row, column in itertools.product(*map(range, kernels.shape)):
-        number = numbers[filter_][channel][row][column]
-        if number == 0:
-            continue
-        top, left = row * dilation.rows, column * dilation.columns
-        shifted = picture[channel, top:, left:][:: stride.rows, :: stride.columns][:height, :width]
-        response[filter_].add_(shifted, alpha=number)
+    for strip, pixels in _strips(picture, response, kernels.shape[2], stride=stride.rows, dilation=dilation.rows):
+        _, height, width = strip.shape
+        # Channel outside tap: what one channel adds up to is exact before the next one comes.
+        for filter_, channel, row, column in itertools.product(*map(range, kernels.shape)):
+            if number := numbers[filter_][channel][row][column]:
+                top, left = row * dilation.rows, column * dilation.columns
+                shifted = pixels[channel, top:, left:][:: stride.rows, :: stride.columns][:height, :width]
+                strip[filter_].add_(shifted, alpha=number)
     return response
 
 
-def _by_matrix(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
+def as_two_kernels(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
+    """Slide one kernel that is the outer product of a column and a row: first the row, then the column."""
+    factors = outer_factors(kernels)
+    assert factors is not None, "the kernel is no outer product"
+    column, row = (factor.tolist() for factor in factors)
+    response = _zeros(picture, kernels, stride, dilation)
+    for strip, pixels in _strips(picture, response, len(column), stride=stride.rows, dilation=dilation.rows):
+        _, height, width = strip.shape
+        across = pixels.new_zeros((pixels.shape[1], width))
+        for index, number in enumerate(row):
+            if number:
+                across.add_(pixels[0, :, index * dilation.columns :][:, :: stride.columns][:, :width], alpha=number)
+        for index, number in enumerate(column):
+            if number:
+                strip[0].add_(across[index * dilation.rows :][:: stride.rows][:height], alpha=number)
+    return response
+
+
+def by_matrix(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
+    """Multiply the kernels with the pixels that lie under them at each position."""
     filters, channels, rows, columns = kernels.shape
     height = positions(picture.shape[1], rows, stride=stride.rows, dilation=dilation.rows)
     width = positions(picture.shape[2], columns, stride=stride.columns, dilation=dilation.columns)
-    step = max(1, _STRIP_BYTES // (8 * channels * rows * columns * width))
+    step = max(1, _COLUMN_BYTES // (8 * channels * rows * columns * width))
+    matrix = kernels.flatten(1).to(picture.device)
     strips = []
     for first in range(0, height, step):
         last = min(first + step, height)
@@ -108,55 +168,25 @@ def _by_matrix(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Ex
             dilation=(dilation.rows, dilation.columns),
             stride=(stride.rows, stride.columns),
         )[0]  # (channel * row * column, position)
-        strips.append((kernels.flatten(1) @ under).reshape(filters, last - first, width))
+        strips.append((matrix @ under).reshape(filters, last - first, width))
     return torch.cat(strips, dim=1)
 
 
-def _by_transform(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
-    rows, columns = span(kernels.shape[2], dilation.rows), span(kernels.shape[3], dilation.columns)
-    height, width = picture.shape[1] - rows + 1, picture.shape[2] - columns + 1
-    response = picture.new_zeros(
-        (kernels.shape[0], math.ceil(height / stride.rows), math.ceil(width / stride.columns)), dtype=torch.float64
-    )
-    side = (_block_side(picture.shape[1], rows), _block_side(picture.shape[2], columns))
-    steps = (side[0] - rows + 1, side[1] - columns + 1)
-    for top, left in itertools.product(range(0, height, steps[0]), range(0, width, steps[1])):
-        # A block answers truly where the whole kernel lies inside it; the rest has wrapped around.
-        block = picture[:, top : top + side[0], left : left + side[1]]
-        answers = torch.stack(list(_block_responses(block, kernels, dilation, side=side)))
-        answers = answers[:, : min(steps[0], height - top), : min(steps[1], width - left)]
-        answers = answers[:, -top % stride.rows :: stride.rows, -left % stride.columns :: stride.columns]
-        first_row, first_column = math.ceil(top / stride.rows), math.ceil(left / stride.columns)
-        last_row, last_column = first_row + answers.shape[1], first_column + answers.shape[2]
-        response[:, first_row:last_row, first_column:last_column] = answers
-    return response
+def _zeros(picture: Tensor, kernels: Tensor, stride: Extent, dilation: Extent) -> Tensor:
+    """Return a response in which nothing has been added up yet."""
+    filters, _, rows, columns = kernels.shape
+    height = positions(picture.shape[1], rows, stride=stride.rows, dilation=dilation.rows)
+    width = positions(picture.shape[2], columns, stride=stride.columns, dilation=dilation.columns)
+    return picture.new_zeros((filters, height, width), dtype=torch.float64)
 
 
-def _block_responses(block: Tensor, kernels: Tensor, dilation: Extent, *, side: tuple[int, int]) -> Iterator[Tensor]:
-    """Yield the cyclic cross-correlation of a block, padded with zeros to `side`, with each kernel.
-
-    Kernel by kernel, for the transforms of hundreds of filters together would not fit into memory.
-    """
-    spectrum = torch.fft.rfft2(block.double(), s=side)
-    for kernel in kernels:
-        spread = kernel.new_zeros((kernel.shape[0], *side))
-        rows, columns = span(kernel.shape[1], dilation.rows), span(kernel.shape[2], dilation.columns)
-        spread[:, : rows : dilation.rows, : columns : dilation.columns] = kernel
-        yield torch.fft.irfft2((spectrum * torch.fft.rfft2(spread).conj()).sum(dim=0), s=side)
-
-
-def _block_side(length: int, kernel: int) -> int:
-    """Return the side of the blocks along an axis: the whole axis if it is short, and twice the kernel at least."""
-    return min(_fast_length(length), max(_BLOCK, _fast_length(2 * kernel)))
-
-
-def _fast_length(length: int) -> int:
-    """Return the next length that has no prime factor above 5; others transform many times slower."""
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-        length += 1
+def _strips(
+    picture: Tensor, response: Tensor, taps: int, *, stride: int, dilation: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a few rows of the response and the rows of the picture that they read, in float64, until all are there."""
+    _, height, width = response.shape
+    step = max(1, _STRIP_VALUES[picture.device.type] // width)
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        read = picture[:, first * stride : (last - 1) * stride + span(taps, dilation)]
+        yield response[:, first:last], read.double()

@@ -1,5 +1,7 @@
 """The filters of a layer: their weights, numbers about them, and their figure."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -8,9 +10,10 @@ from phosphene_server.errors import InvalidArgument
 from phosphene_server.filters.color import reads_colors
 from phosphene_server.filters.figure import draw_figure
 from phosphene_server.filters.selection import choose
-from phosphene_server.models.graph import filter_first
+from phosphene_server.models.graph import FilterGeometry, filter_first
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values.filter import ExtractFiltersRequest, ExtractFiltersResponse, FilterFigure, FilterStatistics
+from phosphene_server.values.work import BetweenSteps, at_once
 
 WEIGHT_LIMIT = 48 * 2**20
 """The most weights in a response, in bytes: a gRPC message holds 64 MiB, and the figure comes with them."""
@@ -22,8 +25,15 @@ DEAD_SHARE = 1e-3
 """A filter is dead when its norm is below this share of the median norm of its layer."""
 
 
-def extract_filters(model: LoadedModel, request: ExtractFiltersRequest) -> ExtractFiltersResponse:
+def extract_filters(
+    model: LoadedModel, request: ExtractFiltersRequest, *, between_steps: BetweenSteps = at_once
+) -> ExtractFiltersResponse:
     """Return the chosen filters of a layer, exactly as they are in the file.
+
+    Args:
+        model: The model.
+        request: What to do.
+        between_steps: Does what needs the device, which is to read the weights; they are drawn outside of it.
 
     Raises:
         NotFound: the model has no such layer.
@@ -31,13 +41,13 @@ def extract_filters(model: LoadedModel, request: ExtractFiltersRequest) -> Extra
         InvalidArgument: an index is out of range, or the weights do not fit into a message.
     """
     geometry, weight, bias = model.graph.filters(request.layer, field="layer")
-    weights = _numbers(filter_first(geometry, weight))
+    weights, biases = between_steps(partial(_read, geometry, weight, bias))
     chosen = choose(request.filters, len(weights), field="filters", layer=request.layer)
     _check_size(weights, len(chosen), layer=request.layer)
     figure = _figure(model, request, weights[chosen])
     return ExtractFiltersResponse(
         weights=weights[chosen],
-        bias=_numbers(bias)[chosen] if bias is not None else None,
+        bias=biases[chosen] if biases is not None else None,
         filters=tuple(chosen),
         groups=geometry.groups,
         statistics=statistics(weights, chosen),
@@ -67,6 +77,13 @@ def statistics(weights: NDArray[np.float32], chosen: list[int]) -> tuple[FilterS
         )
         for index in chosen
     )
+
+
+def _read(
+    geometry: FilterGeometry, weight: Tensor, bias: Tensor | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return the weights, filter first, and the biases of a layer in main memory."""
+    return _numbers(filter_first(geometry, weight)), _numbers(bias) if bias is not None else None
 
 
 def _numbers(tensor: Tensor) -> NDArray[np.float32]:

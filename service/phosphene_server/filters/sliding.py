@@ -1,12 +1,14 @@
 """How a kernel is slid over a picture: where it stands, and what it finds beyond the border."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument
-from phosphene_server.filters.borders import pad
-from phosphene_server.filters.correlation import correlate, positions, span
+from phosphene_server.filters.borders import bordered
+from phosphene_server.filters.correlation import Correlation
+from phosphene_server.filters.geometry import positions, span
 from phosphene_server.filters.rendering import Placement
 from phosphene_server.values.kernel import ApplyKernelRequest, Extent, PaddingMode
 
@@ -75,28 +77,46 @@ class Sliding:
             raise InvalidArgument(field, f"{height} x {width} pixels", f"{expected}a padding other than valid")
         return rows, columns
 
-    def slide(self, picture: Tensor, kernels: Tensor, *, field: str) -> Tensor:
-        """Slide kernels over a picture.
+    def correlation(self, kernels: Tensor) -> Correlation:
+        """Return what slides kernels, float64 (filter, channel, height, width), in this geometry."""
+        return Correlation(kernels.flip((2, 3)) if self.flip else kernels, self.stride, self.dilation)
 
-        Args:
-            picture: float32 (channel, height, width).
-            kernels: float64 (filter, channel, height, width).
-            field: The path of the picture in the request.
-
-        Returns:
-            float64 (filter, height, width).
+    def check_size(self, channels: int, height: int, width: int, *, field: str) -> None:
+        """Check that a picture with its border is not too large.
 
         Raises:
-            InvalidArgument: the picture with its border would be too large.
+            InvalidArgument: it is; `field` is the path of the picture.
         """
         rows, columns = self._borders()
-        size = picture.shape[0] * (picture.shape[1] + sum(rows)) * (picture.shape[2] + sum(columns))
-        if size > BORDERED_LIMIT:
-            value = f"{picture.shape[0]} channels of {picture.shape[1]} x {picture.shape[2]} pixels"
+        if channels * (height + sum(rows)) * (width + sum(columns)) > BORDERED_LIMIT:
+            value = f"{channels} channels of {height} x {width} pixels"
             raise InvalidArgument(field, value, f"at most {BORDERED_LIMIT:,} values with the border of the kernel")
-        bordered = pad(picture, self.padding, rows=rows, columns=columns) if self.padding != "valid" else picture
-        turned = kernels.flip((2, 3)) if self.flip else kernels
-        return correlate(bordered, turned, stride=self.stride, dilation=self.dilation)
+
+    def pieces(self, height: int, width: int, correlation: Correlation) -> Iterator[tuple[int, int]]:
+        """Yield the first row of the response, and the one behind the last, of pieces that take a short time each.
+
+        Args:
+            height: The height of the response.
+            width: The width of the picture.
+            correlation: What slides the kernels.
+        """
+        step = correlation.rows_at_once(width + sum(self._borders()[1]))
+        for first in range(0, height, step):
+            yield first, min(first + step, height)
+
+    def under(self, picture: Tensor, first: int, last: int) -> Tensor:
+        """Return what the kernels cover, with the border, where they answer some rows of the response.
+
+        Args:
+            picture: (channel, height, width).
+            first: The first row of the response.
+            last: The row behind the last.
+        """
+        (top, _), columns = self._borders()
+        rows = range(first * self.stride.rows - top, (last - 1) * self.stride.rows - top + self.spans[0])
+        if self.padding == "valid":
+            return picture[:, rows.start : rows.stop]
+        return bordered(picture, self.padding, rows=rows, columns=columns)
 
     def _centres(self) -> tuple[int, int]:
         rows, columns = self.spans

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable
@@ -23,11 +24,11 @@ class KernelNumbers:
     """A kernel that is ready to be slid."""
 
     kernels: Tensor
-    """float64 (filter, channel, height, width); (1, 1, height, width) of a plane."""
+    """float64 (filter, channel, height, width), in main memory; (1, 1, height, width) of a plane."""
     plane: bool = False
     """Whether it has two dimensions, and so is slid over the luma or over each channel alone."""
     bias: Tensor | None = None
-    """float64 (filter), added to the responses."""
+    """float64 (filter), in main memory, added to the responses."""
     preprocessing: Preprocessing | None = None
     """How pictures become what the kernel reads; None: it reads them as they are."""
     field: str = "kernel"
@@ -36,13 +37,12 @@ class KernelNumbers:
     """The layer that it was taken from; empty for other kernels."""
 
 
-def kernel_numbers(kernel: Kernel, model: LoadedModel | None, *, device: torch.device) -> KernelNumbers:
+def kernel_numbers(kernel: Kernel, model: LoadedModel | None) -> KernelNumbers:
     """Return the numbers of a kernel.
 
     Args:
         kernel: The kernel of a request.
         model: The model of a layer's kernel; None for others.
-        device: Where the numbers are wanted.
 
     Raises:
         InvalidArgument: the values are no kernel, or a filter's index is out of range.
@@ -50,18 +50,18 @@ def kernel_numbers(kernel: Kernel, model: LoadedModel | None, *, device: torch.d
         LayerUnusable: the layer is no two-dimensional convolution.
     """
     if isinstance(kernel, NamedKernel):
-        return _plane(NAMED_KERNELS[kernel.named], device=device)
+        return _plane(NAMED_KERNELS[kernel.named])
     if isinstance(kernel, CustomKernel):
-        return _written(kernel, device=device)
+        return _written(kernel)
     assert model is not None, "the worker loads the model of a layer's kernel first"
-    return _from_layer(kernel, model, device=device)
+    return _from_layer(kernel, model)
 
 
-def _plane(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], *, device: torch.device) -> KernelNumbers:
-    return KernelNumbers(torch.from_numpy(values).to(device)[None, None], plane=True)
+def _plane(values: NDArray[np.float64]) -> KernelNumbers:
+    return KernelNumbers(torch.from_numpy(values)[None, None], plane=True)
 
 
-def _written(kernel: CustomKernel, *, device: torch.device) -> KernelNumbers:
+def _written(kernel: CustomKernel) -> KernelNumbers:
     field, shape = "kernel.values", kernel.values.shape
     if len(shape) not in (2, 4) or 0 in shape or max(shape[-2:]) > SIDE_LIMIT:
         expected = f"shape (height, width) or (filter, channel, height, width) of 1 to {SIDE_LIMIT} rows and columns"
@@ -71,11 +71,11 @@ def _written(kernel: CustomKernel, *, device: torch.device) -> KernelNumbers:
     if not (np.abs(values) <= np.finfo(np.float32).max).all():
         raise InvalidArgument(field, "values that are infinite or not a number", "finite float32 values")
     if values.ndim == 2:
-        return replace(_plane(values, device=device), field=field)
-    return KernelNumbers(torch.from_numpy(values).to(device), field=field)
+        return replace(_plane(values), field=field)
+    return KernelNumbers(torch.from_numpy(values), field=field)
 
 
-def _from_layer(kernel: LayerKernel, model: LoadedModel, *, device: torch.device) -> KernelNumbers:
+def _from_layer(kernel: LayerKernel, model: LoadedModel) -> KernelNumbers:
     field = "kernel.layer.layer"
     geometry, weight, bias = model.graph.filters(kernel.layer, field=field)
     if geometry.transposed or weight.ndim != 4:
@@ -83,8 +83,8 @@ def _from_layer(kernel: LayerKernel, model: LoadedModel, *, device: torch.device
     chosen = choose(kernel.filters, weight.shape[0], field="kernel.layer.filters", layer=kernel.layer)
     filters = _ungrouped(filter_first(geometry, weight), geometry.groups)[chosen]
     return KernelNumbers(
-        filters.to(device, torch.float64),
-        bias=bias[chosen].to(device, torch.float64) if kernel.bias and bias is not None else None,
+        filters.to("cpu", torch.float64),
+        bias=bias[chosen].to("cpu", torch.float64) if kernel.bias and bias is not None else None,
         preprocessing=model.model.preprocessing if kernel.preprocess else None,
         field=field,
         layer=kernel.layer,

@@ -8,6 +8,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from phosphene_server.errors import InvalidArgument
+from phosphene_server.pictures.strips import strips
 from phosphene_server.values.image import EncodedImage, Image, TensorImage
 
 PIXEL_LIMIT = 64_000_000
@@ -100,7 +101,15 @@ def _over_white(file: PIL.Image.Image) -> NDArray[np.float32]:
 
 
 def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+    return _to_floats(pixels.transpose(2, 0, 1))
+
+
+def _to_floats(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return levels over 255, (channel, height, width)."""
+    values = np.empty(levels.shape, np.float32)
+    for rows in strips(*levels.shape[1:]):
+        np.divide(np.ascontiguousarray(levels[:, rows]), np.float32(255), out=values[:, rows])
+    return values
 
 
 def _decode_tensor(image: TensorImage, *, field: str) -> NDArray[np.float32]:
@@ -113,7 +122,7 @@ def _decode_tensor(image: TensorImage, *, field: str) -> NDArray[np.float32]:
         raise InvalidArgument(field, f"shape {image.tensor.shape}", f"{_EXPECTED_SHAPE}, no axis of which is 0")
     _check_size(array.shape[1], array.shape[2], field=field)
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array, dtype=np.float32) / np.float32(255)
+        return _to_floats(array.astype(np.uint8, copy=False))
     if array.dtype.kind != "f":
         raise InvalidArgument(field, f"data type {array.dtype}", "float16, float32, float64 or uint8")
     return _finite(array, field=field)

@@ -8,6 +8,8 @@ middle, f7f7f7, is replaced by white, so that what does not answer is exactly wh
 import numpy as np
 from numpy.typing import NDArray
 
+from phosphene_server.pictures.strips import strips
+
 _ANCHORS = (
     (0x05, 0x30, 0x61),
     (0x21, 0x66, 0xAC),
@@ -21,23 +23,37 @@ _ANCHORS = (
     (0xB2, 0x18, 0x2B),
     (0x67, 0x00, 0x1F),
 )
-_LEVELS = 255
-"""Steps of colour on each side of zero."""
+_LEVELS = 125
+"""Steps of colour on each side of zero: with white and black the colours are fewer than the 256 that a palette holds,
+with which a PNG is a third as large and compressed seven times faster. A step changes no channel by more than 4."""
 
 
 def diverging(values: NDArray[np.float32], *, scale: float) -> NDArray[np.uint8]:
     """Colour numbers by sign and size.
 
     Args:
-        values: Any shape, finite.
+        values: (..., height, width), finite.
         scale: The absolute value that gets the full colour; what exceeds it gets it too. 0: everything is white.
 
     Returns:
-        RGB, the shape of `values` with an axis of 3 behind it.
+        Indices into `diverging_palette`, the shape of `values`.
     """
-    levels = np.rint(relative(values, scale=scale) * _LEVELS).astype(np.intp)
-    colors: NDArray[np.uint8] = _table()[levels + _LEVELS]
-    return colors
+    indices = np.empty(values.shape, np.uint8)
+    for rows in strips(*values.shape[-2:]):
+        indices[..., rows, :] = np.rint(relative(values[..., rows, :], scale=scale) * _LEVELS) + (1 + _LEVELS)
+    return indices
+
+
+def diverging_palette() -> NDArray[np.uint8]:
+    """Return the colours, (color, 3) RGB: from blue over white to red, interpolated between the anchors.
+
+    The first is black, which no number has: it is for what is no number, as the lines of `grid`.
+    """
+    positions = np.linspace(-1, 1, len(_ANCHORS))
+    levels = np.arange(-_LEVELS, _LEVELS + 1) / _LEVELS
+    channels = [np.interp(levels, positions, channel) for channel in np.array(_ANCHORS).T]
+    colors = np.floor(np.stack(channels, axis=1) + 0.5).astype(np.uint8)
+    return np.concatenate([np.zeros((1, 3), np.uint8), colors])
 
 
 def relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64]:
@@ -47,11 +63,3 @@ def relative(values: NDArray[np.float32], *, scale: float) -> NDArray[np.float64
     # In float64, for a scale may be smaller than the smallest float32; even then a quotient may become infinite.
     with np.errstate(over="ignore"):
         return np.clip(np.divide(values, scale, dtype=np.float64), -1, 1)
-
-
-def _table() -> NDArray[np.uint8]:
-    """Return the colour of every level, (2 * _LEVELS + 1, 3), interpolated between the anchors."""
-    positions = np.linspace(-1, 1, len(_ANCHORS))
-    levels = np.arange(-_LEVELS, _LEVELS + 1) / _LEVELS
-    channels = [np.interp(levels, positions, channel) for channel in np.array(_ANCHORS).T]
-    return np.floor(np.stack(channels, axis=1) + 0.5).astype(np.uint8)

@@ -24,6 +24,8 @@ def grid(tiles: NDArray[np.uint8], *, enlargement: int = 1) -> NDArray[np.uint8]
     Returns:
         The picture, (rows * (height + 1) - 1) * enlargement high and (columns * (width + 1) - 1) * enlargement wide.
     """
+    if len(tiles) == 1 and enlargement == 1:
+        return tiles.squeeze(0)
     count, height, width = tiles.shape[:3]
     columns = columns_for(count)
     rows = math.ceil(count / columns)

@@ -62,4 +62,9 @@ def tiny():
 @pytest.fixture
 def read():
     """The pixels of an encoded picture."""
-    return lambda encoded: np.asarray(PIL.Image.open(io.BytesIO(encoded.data)))
+
+    def pixels(encoded):
+        image = PIL.Image.open(io.BytesIO(encoded.data))
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
+
+    return pixels

@@ -168,6 +168,21 @@ def test_default_scale_leaves_a_few_glaring_positions_out():
     assert apply([image], "identity").responses[0].scale == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("size", [1, 7, 200, 30_000])
+@pytest.mark.parametrize("kind", ["normal", "cauchy", "rounded", "constant", "sparse"])
+def test_default_scale_is_the_size_below_which_nearly_all_responses_lie(size, kind):
+    numbers = np.random.default_rng(0)
+    values = {
+        "normal": numbers.normal(size=size),
+        "cauchy": numbers.standard_cauchy(size),
+        "rounded": np.rint(numbers.normal(size=size)),
+        "constant": np.full(size, -3.0),
+        "sparse": np.arange(size) % 1009 == 0,  # large only where a regular sample looks
+    }[kind].astype(np.float32)
+    expected = np.sort(np.abs(values))[int(0.995 * (size - 1))] or np.abs(values).max()
+    assert apply([values[None, None]], "identity").responses[0].scale == expected
+
+
 def test_overlay_of_opacity_zero_is_the_picture_in_lifted_gray(read):
     image = np.array([[0.0, 0.5, 1.0]], np.float32)
     overlay = apply([image], rendering=ResponseRendering(overlay_opacity=0.0)).responses[0].overlay
@@ -294,3 +309,60 @@ def test_layer_reads_a_picture_of_its_own_channels_without_preprocessing(tiny):
     kernel = LayerKernel(TINY, "conv", preprocess=False)
     assert apply([image_of(8, 9, 9)], kernel, model).responses[0].values.shape == (2, 9, 9)
     refused("kernel.layer.layer", [image_of(3, 9, 9)], kernel, model)
+
+
+def test_only_the_arithmetic_is_done_between_steps(monkeypatch):
+    between = []
+
+    def between_steps(work):
+        between.append(True)
+        answer = work()
+        between.pop()
+        return answer
+
+    def outside(function):
+        def checked(*arguments, **keywords):
+            assert not between, f"{function.__name__} holds the steps up"
+            return function(*arguments, **keywords)
+
+        return checked
+
+    def inside(function):
+        def checked(*arguments, **keywords):
+            assert between, f"{function.__name__} uses the device beside a step"
+            return function(*arguments, **keywords)
+
+        return checked
+
+    for name in ("decode", "render", "parts_of"):
+        monkeypatch.setattr(application, name, outside(getattr(application, name)))
+    request = ApplyKernelRequest((TensorImage(image_of(3, 9, 12)),), NamedKernel("gaussian"))
+    expected = apply_kernel(request, None, torch.device("cpu"))
+    monkeypatch.setattr(application, "_respond", inside(application._respond))
+    response = apply_kernel(request, None, torch.device("cpu"), between_steps=between_steps)
+    np.testing.assert_array_equal(response.responses[0].values, expected.responses[0].values)
+    assert response.responses[0].picture == expected.responses[0].picture
+
+
+def test_large_picture_is_answered_in_several_short_pieces():
+    pieces = []
+
+    def between_steps(work):
+        pieces.append(work)
+        return work()
+
+    request = ApplyKernelRequest(
+        (TensorImage(image_of(2100, 2000)),), NamedKernel("sobel_x"), rendering=ResponseRendering(overlay=False)
+    )
+    apply_kernel(request, None, torch.device("cpu"), between_steps=between_steps)
+    assert len(pieces) == 3
+
+
+def test_error_of_a_piece_reaches_the_caller():
+    request = ApplyKernelRequest((TensorImage(image_of(1, 9, 9)),), NamedKernel("sobel_x"))
+
+    def between_steps(work):
+        raise RuntimeError("the device is gone")
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        apply_kernel(request, None, torch.device("cpu"), between_steps=between_steps)

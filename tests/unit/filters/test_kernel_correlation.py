@@ -4,14 +4,16 @@ import scipy.ndimage
 import scipy.signal
 import torch
 
-from phosphene_server.filters import correlation
+from phosphene_server.filters import correlation, fourier
 from phosphene_server.filters.application import apply_kernel
 from phosphene_server.filters.kernels import NAMED_KERNELS
 from phosphene_server.values.image import TensorImage
 from phosphene_server.values.kernel import ApplyKernelRequest, CustomKernel, Extent, NamedKernel
 
 SCIPY_MODES = {"zeros": "constant", "reflect": "mirror", "replicate": "nearest", "circular": "wrap"}
-WAYS = [correlation._tap_by_tap, correlation._by_matrix, correlation._by_transform]
+EXACT_WAYS = [correlation.tap_by_tap, correlation.by_matrix]
+WAYS = [*EXACT_WAYS, fourier.by_transform]
+NO_STRIDE = {"stride": Extent(1, 1), "dilation": Extent(1, 1)}
 
 
 def picture(height, width, *, channels=1, largest=255.0, seed=0):
@@ -102,8 +104,10 @@ def test_border_may_be_wider_than_the_picture(padding, size):
 @pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((1, 50), (2, 1))])
 def test_all_ways_lead_to_the_same_sums(monkeypatch, way, stride, dilation):
     # Small strips and blocks, so that there are many of them.
-    monkeypatch.setattr(correlation, "_STRIP_BYTES", 8000)
-    monkeypatch.setattr(correlation, "_BLOCK", 16)
+    monkeypatch.setattr(correlation, "_COLUMN_BYTES", 8000)
+    monkeypatch.setattr(correlation, "_STRIP_VALUES", {"cpu": 100})
+    monkeypatch.setattr(fourier, "_SIDE", 16)
+    monkeypatch.setattr(fourier, "_SPECTRA_BYTES", 50_000)
     image = torch.from_numpy(picture(31, 37, channels=3))
     kernels = torch.randn(5, 3, 4, 3, dtype=torch.float64)
     values = way(image, kernels, stride=Extent(*stride), dilation=Extent(*dilation))
@@ -111,14 +115,57 @@ def test_all_ways_lead_to_the_same_sums(monkeypatch, way, stride, dilation):
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("way", WAYS[:2])
+@pytest.mark.parametrize("way", EXACT_WAYS)
 @pytest.mark.parametrize("constant", [0.1, 1 / 3, 0.7, 1.0, 255.0, 1e-30, 3.3e37, *np.random.default_rng(0).random(20)])
 def test_zero_sum_kernels_answer_exactly_zero_to_a_constant_picture(way, constant):
     image = torch.full((1, 33, 70), float(constant))
     for name in ("laplacian", "sobel_x", "sobel_y", "prewitt_x", "prewitt_y", "scharr_x", "scharr_y"):
         kernel = torch.from_numpy(NAMED_KERNELS[name])[None, None]
-        values = way(image, kernel, stride=Extent(1, 1), dilation=Extent(1, 1))
-        assert not values.any(), name
+        assert not way(image, kernel, **NO_STRIDE).any(), name
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((3, 1), (2, 5))])
+def test_outer_product_leads_to_the_same_sums_as_two_kernels(monkeypatch, stride, dilation):
+    monkeypatch.setattr(correlation, "_STRIP_VALUES", {"cpu": 100})
+    image = torch.from_numpy(picture(31, 37))
+    kernel = torch.outer(*torch.randn(2, 5, dtype=torch.float64))[None, None, :, 1:]
+    values = correlation.as_two_kernels(image, kernel, stride=Extent(*stride), dilation=Extent(*dilation))
+    expected = torch.nn.functional.conv2d(image.double()[None], kernel, stride=stride, dilation=dilation)[0]
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-9)
+
+
+def test_zero_sum_outer_products_of_whole_numbers_answer_exactly_zero_to_a_constant_picture():
+    numbers = np.random.default_rng(0)
+    for constant in numbers.random(20):
+        row = numbers.integers(-9, 10, 4)
+        kernel = np.outer(numbers.integers(-9, 10, 5), [*row, -row.sum()]) / 64
+        image = torch.full((1, 12, 13), float(constant))
+        assert not correlation.as_two_kernels(image, torch.from_numpy(kernel)[None, None], **NO_STRIDE).any()
+
+
+def test_way_is_the_fastest_for_the_kernel():
+    def way(kernels, stride=1):
+        extent = Extent(stride, stride)
+        return correlation.Correlation(torch.as_tensor(kernels, dtype=torch.float64), extent, Extent(1, 1))._fastest
+
+    assert way(NAMED_KERNELS["sobel_x"][None, None]) is correlation.tap_by_tap
+    assert way(NAMED_KERNELS["gaussian"][None, None]) is correlation.as_two_kernels
+    assert way(np.ones((1, 1, 31, 31))) is correlation.as_two_kernels
+    assert way(torch.randn(1, 1, 31, 31)) is fourier.by_transform
+    assert way(torch.randn(64, 3, 7, 7), stride=2) is correlation.by_matrix
+
+
+@pytest.mark.parametrize("padding", ["valid", *SCIPY_MODES])
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 9), (31, 31)])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_pieces_of_a_response_are_those_of_the_whole(monkeypatch, padding, kernel, stride):
+    image, kernel = picture(40, 50), np.random.default_rng(1).normal(size=kernel)
+    options = {"padding": padding, "stride": Extent(stride, stride)}
+    whole = respond(image, kernel, **options)
+    monkeypatch.setattr(correlation, "_PIECE_NANOSECONDS", 1.0)
+    monkeypatch.setattr(fourier, "_SIDE", 36)
+    monkeypatch.setattr(fourier, "_LARGER_SIDE", 36)
+    np.testing.assert_allclose(respond(image, kernel, **options), whole, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("padding", ["valid", "reflect", "replicate", "circular"])
@@ -143,7 +190,7 @@ def test_small_named_kernels_take_the_exact_way_at_any_size(monkeypatch):
     def forbidden(*_arguments, **_keywords):
         raise AssertionError("the Fourier transform is not exact")
 
-    monkeypatch.setattr(correlation, "_by_transform", forbidden)
+    monkeypatch.setattr(correlation, "by_transform", forbidden)
     for kernel in NAMED_KERNELS:
         for stride in (1, 7):
             respond(picture(8, 8), kernel, stride=Extent(stride, stride))

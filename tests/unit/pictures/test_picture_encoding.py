@@ -54,6 +54,16 @@ def test_default_format_stands_in_for_an_open_one(picture):
     assert encode(picture, ImageEncoding("jpeg"), default="webp").media_type == "image/jpeg"
 
 
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_indices_of_a_palette_become_its_colors(file_format):
+    palette = np.array([[0, 0, 0], [250, 250, 250], [120, 130, 140]], np.uint8)
+    indices = np.repeat(np.arange(3, dtype=np.uint8), 40)[None].repeat(16, axis=0)
+    image = opened(encode(indices, ImageEncoding(file_format, 95), palette=palette))
+    assert image.mode == ("P" if file_format == "png" else "RGB")
+    colors = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(colors - palette[indices]).max() <= (0 if file_format == "png" else 8)
+
+
 def test_jpeg_keeps_the_colors_of_single_pixels():
     checkerboard = np.zeros((32, 32, 3), np.uint8)
     checkerboard[::2, ::2] = checkerboard[1::2, 1::2] = (255, 0, 0)
