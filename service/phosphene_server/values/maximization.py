@@ -140,6 +140,11 @@ class JitterTransform:
     fraction: Annotated[float, Ge(0), Le(1)] | None = None
     kind: Literal["jitter"] = "jitter"
 
+    def __post_init__(self) -> None:
+        if (self.pixels is None) == (self.fraction is None):
+            got = "nothing" if self.pixels is None else "both"
+            raise ValueError("", "exactly one of 'pixels' and 'fraction'", got)
+
 
 @dataclass(frozen=True)
 class ScaleTransform:
@@ -179,8 +184,17 @@ class PadTransform:
     kind: Literal["pad"] = "pad"
 
 
+@dataclass(frozen=True)
+class ResizeTransform:
+    """The size at which the network sees the picture, margins included; drawn with the other maps, in one sampling."""
+
+    size: ImageSize
+    kind: Literal["resize"] = "resize"
+
+
 Transform = Annotated[
-    JitterTransform | ScaleTransform | RotateTransform | NoiseTransform | PadTransform, Field(discriminator="kind")
+    JitterTransform | ScaleTransform | RotateTransform | NoiseTransform | PadTransform | ResizeTransform,
+    Field(discriminator="kind"),
 ]
 
 
@@ -273,6 +287,10 @@ class PlateauStopRule:
 StopRule = Annotated[TargetStopRule | PlateauStopRule, Field(discriminator="kind")]
 
 
+Precision = Literal["float32", "bfloat16"]
+"""How exactly the network is computed; the pictures and the optimizer always stay in float32."""
+
+
 # The request
 
 
@@ -283,6 +301,10 @@ class FrameOptions:
     every_steps: Annotated[int, Ge(0), Le(100_000)] | None = None
     interval: Annotated[float, Ge(0.001), Le(3600)] | None = None
     encoding: ImageEncoding = field(default_factory=ImageEncoding)
+
+    def __post_init__(self) -> None:
+        if self.every_steps is not None and self.interval is not None:
+            raise ValueError("", "at most one of 'every_steps' and 'interval'", "both")
 
 
 @dataclass(frozen=True)
@@ -312,11 +334,63 @@ class MaximizeActivationRequest:
     result: ResultOptions = field(default_factory=ResultOptions)
     linger: Annotated[float, Ge(0), Le(86_400)] = 0.0
     fixed_inputs: Annotated[tuple[NamedTensor, ...], MaxLen(64)] = ()
+    priority: Annotated[int, Ge(1), Le(1000)] = 1
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        size = sum(item.value.nbytes for item in self.fixed_inputs)
-        if size > LARGEST_FIXED_INPUTS:
-            raise ValueError("fixed_inputs", f"at most {LARGEST_FIXED_INPUTS:,} bytes together", f"{size:,} bytes")
+        _check_fixed_inputs(self.fixed_inputs)
+
+
+def _check_fixed_inputs(fixed_inputs: tuple[NamedTensor, ...]) -> None:
+    size = sum(item.value.nbytes for item in fixed_inputs)
+    if size > LARGEST_FIXED_INPUTS:
+        raise ValueError("fixed_inputs", f"at most {LARGEST_FIXED_INPUTS:,} bytes together", f"{size:,} bytes")
+
+
+# The request for a layer
+
+LayerTarget = Literal["channel", "neuron"]
+"""What is maximized of each channel: its mean, or the neuron at its centre."""
+
+
+@dataclass(frozen=True)
+class ContactSheetOptions:
+    """How the contact sheet is laid out; None: ceil(sqrt(N)) columns, tiles of the pictures' own size, at most 128."""
+
+    columns: Annotated[int, Ge(1), Le(4096)] | None = None
+    tile_size: Annotated[int, Ge(8), Le(1024)] | None = None
+    encoding: ImageEncoding = field(default_factory=ImageEncoding)
+
+
+@dataclass(frozen=True)
+class MaximizeLayerRequest:
+    """Asks for a picture of each of many channels of a layer; `channels` empty: all of them.
+
+    The fields that `MaximizeActivationRequest` has, too, mean the same for each picture; a test compares them.
+    """
+
+    model: ModelReference
+    layer: Name
+    steps: Annotated[int, Ge(1), Le(100_000)] = 256
+    size: ImageSize | None = None
+    channels: Annotated[tuple[Index, ...], MaxLen(16_384)] = ()
+    seed: Annotated[int, Ge(0), Lt(2**64)] | None = None
+    parameterization: Parameterization = field(default_factory=FourierParameterization)
+    transforms: Transforms = DEFAULT_TRANSFORMS
+    penalties: Annotated[tuple[WeightedPenalty, ...], MaxLen(16)] = ()
+    optimizer: Optimizer = field(default_factory=AdamOptimizer)
+    stop_rules: Annotated[tuple[StopRule, ...], MaxLen(8)] = ()
+    frames: FrameOptions = FrameOptions(every_steps=0)
+    encoding: ImageEncoding = field(default_factory=ImageEncoding)
+    linger: Annotated[float, Ge(0), Le(86_400)] = 0.0
+    fixed_inputs: Annotated[tuple[NamedTensor, ...], MaxLen(64)] = ()
+    priority: Annotated[int, Ge(1), Le(1000)] = 1
+    precision: Precision = "float32"
+    target: LayerTarget = "channel"
+    sheet: ContactSheetOptions = field(default_factory=ContactSheetOptions)
+
+    def __post_init__(self) -> None:
+        _check_fixed_inputs(self.fixed_inputs)
 
 
 # Events
@@ -388,6 +462,106 @@ MaximizationEvent = (
 )
 
 
+# Events of a layer
+
+
+@dataclass(frozen=True)
+class LayerAccepted:
+    """The job was accepted; `settings` has every default filled in, `channels` among them."""
+
+    maximization_id: str
+    settings: MaximizeLayerRequest
+    pictures: int
+    kind: Literal["accepted"] = "accepted"
+
+
+@dataclass(frozen=True)
+class LayerProgress:
+    """How far a layer is, all its pictures together; `remaining` in seconds."""
+
+    finished: int
+    failed: int
+    pictures: int
+    step: int
+    steps: int
+    pictures_per_minute: float = 0.0
+    remaining: float | None = None
+    queue_position: int = 0
+    kind: Literal["progress"] = "progress"
+
+
+@dataclass(frozen=True)
+class LayerPicture:
+    """The finished picture of a channel; `index` counts them in the order in which they were finished."""
+
+    index: int
+    channel: int
+    image: EncodedImage
+    objective: float
+    step: int
+    stop_reason: StopReason
+    kind: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True)
+class LayerFailure:
+    """A channel that gets no picture."""
+
+    channel: int
+    reason: str
+    message: str
+    kind: Literal["failure"] = "failure"
+
+
+@dataclass(frozen=True)
+class LayerFrame:
+    """An intermediate picture of one channel."""
+
+    channel: int
+    step: int
+    image: EncodedImage
+    objective: float
+    dropped: int = 0
+    kind: Literal["frame"] = "frame"
+
+
+@dataclass(frozen=True)
+class LayerWarning:
+    """Something that the caller should know of the picture of a channel."""
+
+    channel: int
+    step: int
+    reason: str
+    message: str
+    kind: Literal["warning"] = "warning"
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Finished pictures on one sheet, row by row; `reduced`: they are smaller than was asked for."""
+
+    image: EncodedImage
+    channels: tuple[int, ...]
+    columns: int
+    tile: ImageSize
+    reduced: bool
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """The end of a layer; `duration` in seconds."""
+
+    finished: int
+    failed_channels: tuple[int, ...]
+    cancelled: bool
+    sheet: ContactSheet | None
+    duration: float
+    kind: Literal["result"] = "result"
+
+
+LayerEvent = LayerAccepted | LayerProgress | LayerPicture | LayerFailure | LayerFrame | LayerWarning | LayerResult
+
+
 # The job by its id
 
 
@@ -397,14 +571,16 @@ Identifier = Annotated[str, MinLen(1), MaxLen(64)]
 
 @dataclass(frozen=True)
 class Maximization:
-    """A job; `create_time` in seconds since 1970."""
+    """A job, with the settings and progress of its kind; `create_time` in seconds since 1970."""
 
     maximization_id: str
     state: MaximizationState
-    settings: MaximizeActivationRequest
-    progress: MaximizationProgress
+    settings: MaximizeActivationRequest | None
+    progress: MaximizationProgress | None
     create_time: float
     error: str = ""
+    layer_settings: MaximizeLayerRequest | None = None
+    layer_progress: LayerProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -457,3 +633,11 @@ class WatchMaximizationRequest:
 
     maximization_id: Identifier
     from_step: Annotated[int, Ge(0)] | None = None
+
+
+@dataclass(frozen=True)
+class WatchLayerRequest:
+    """Asks for the events of a layer; pictures before `from_picture` are known already."""
+
+    maximization_id: Identifier
+    from_picture: Annotated[int, Ge(0)] = 0

@@ -1,13 +1,14 @@
 """What crosses the line between the front process and a worker: tasks and jobs one way, replies and events the other.
 
-Everything here is a frozen dataclass of plain values, so that it pickles, and so that a worker may one day live on
+What crosses it is a frozen dataclass of plain values, so that it pickles, and so that a worker may one day live on
 another machine. A *task* is short and answered once, between two steps of the running jobs. A *job* is a maximization:
 it is submitted, tells its events, and ends with `JobFinished` or `JobFailed`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from phosphene_server.errors import PhospheneError
 from phosphene_server.values.filter import ExtractFiltersRequest, ExtractFiltersResponse
@@ -96,6 +97,26 @@ class PrepareMaximization:
 Task = DescribeModel | UnloadModel | ExtractFilters | ApplyKernel | PrepareMaximization
 TaskReply = Model | bool | ExtractFiltersResponse | ApplyKernelResponse | MaximizeActivationRequest
 
+Done = TypeVar("Done")
+"""What a piece of work returns."""
+
+
+class BetweenSteps(Protocol):
+    """Does a short piece of a task while nobody else uses the device, waits for it and returns what it returns.
+
+    A worker that steps maximizations does it between two steps, while the rest of the task, the decoding and
+    compressing of pictures, goes on beside them on a thread of its own.
+    """
+
+    def __call__(self, work: Callable[[], Done], /) -> Done:
+        """Do the work; what it raises is raised here."""
+        ...
+
+
+def at_once(work: Callable[[], Done], /) -> Done:
+    """Do the work here and now, for a device that nobody else uses."""
+    return work()
+
 
 # Jobs
 
@@ -117,6 +138,8 @@ class MaximizationJob:
     source: ModelSource
     request: MaximizeActivationRequest
     checkpoint: Checkpoint | None = None
+    owner: str = ""
+    """Jobs of one owner share what one owner gets of the device; empty: the job is its own owner."""
 
 
 @dataclass(frozen=True)
