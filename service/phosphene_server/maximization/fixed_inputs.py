@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 
-import torch
 from torch import Tensor
 
 from phosphene_server.errors import InvalidArgument, NotFound, nearest_names
@@ -75,19 +74,6 @@ def other_inputs(
             tensor = tensor.expand(count, *tensor.shape[1:]) if len(tensor) == 1 else tensor[:count]
         tensors[item.name] = tensor
     return tensors
-
-
-def joined(parts: Sequence[dict[str, Tensor]], *, shared: Sequence[str]) -> dict[str, Tensor]:
-    """Return the other inputs of several batches as those of one batch.
-
-    Args:
-        parts: The inputs of each, by name; those without a batch axis are the same in all of them.
-        shared: The names of the inputs without a batch axis.
-    """
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    return {name: first[name] if name in shared else torch.cat([part[name] for part in parts]) for name in first}
 
 
 def stacking_key(model: LoadedModel, fixed: Sequence[NamedTensor], *, height: int, width: int) -> Hashable:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phosphene_server.maximization.adam import coefficients
-from phosphene_server.maximization.randomness import Purpose, draw_seeds, generator
-from phosphene_server.maximization.transforms import Chain
+from phosphene_server.maximization.randomness import Purpose, generator
+from phosphene_server.maximization.recipe import Recipe
 from phosphene_server.values.maximization import MaximizeActivationRequest
 
 BLOCK_STEPS = 64
@@ -20,32 +19,34 @@ BLOCK_STEPS = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """A block of steps."""
+    """A block of steps of some pictures; or, from `at`, one step, without the second axis."""
 
     matrices: Tensor
-    """(step, picture, 2, 3): the map through which each picture is seen."""
-    coefficients: Tensor
-    """(step, picture, 4): the numbers of Adam."""
-    noise_seeds: tuple[tuple[int, ...], ...]
-    """For each picture, for each step."""
+    """(picture, step, 2, 3): the map through which each picture is seen."""
+    draws: Tensor
+    """(picture, step, n), in [0, 1): what photometric transforms draw."""
+    optimizer: Tensor
+    """(picture, step, n): the numbers of the optimizer."""
+
+    def at(self, pictures: Tensor, steps: Tensor) -> "Plan":
+        """Return what each picture needs at its own step; both arguments are int64, (picture,)."""
+        place = steps % BLOCK_STEPS
+        return Plan(self.matrices[pictures, place], self.draws[pictures, place], self.optimizer[pictures, place])
 
 
-def plan_block(
-    request: MaximizeActivationRequest, chain: Chain, block: int, *, dtype: torch.dtype, device: torch.device
-) -> Plan:
-    """Plan a block of steps of a prepared request; the first block is 0."""
+def plan_block(request: MaximizeActivationRequest, recipe: Recipe, block: int, *, dtype: torch.dtype) -> Plan:
+    """Plan a block of steps of a prepared request, on the host; the first block is 0."""
     assert request.seed is not None
     assert request.size is not None
-    pictures = range(request.pictures)
-    maps, seeds = [], []
-    for picture in pictures:
-        source = generator(request.seed, picture=picture, purpose=Purpose.TRANSFORMS, block=block)
-        maps.append(chain.matrices(source, BLOCK_STEPS, request.size))
-        noise = generator(request.seed, picture=picture, purpose=Purpose.NOISE, block=block)
-        seeds.append(tuple(draw_seeds(noise, BLOCK_STEPS)))
-    rows = coefficients(request.optimizer, first_step=block * BLOCK_STEPS, count=BLOCK_STEPS)
+    maps, draws = [], []
+    for picture in range(request.pictures):
+        source = generator(request.seed, picture=picture, purpose=Purpose.GEOMETRY, block=block)
+        maps.append(recipe.chain.matrices(source, BLOCK_STEPS, request.size))
+        source = generator(request.seed, picture=picture, purpose=Purpose.PHOTOMETRY, block=block)
+        draws.append(source.random((BLOCK_STEPS, recipe.chain.draws)))
+    numbers = recipe.optimizer.numbers(block * BLOCK_STEPS, BLOCK_STEPS)
     return Plan(
-        matrices=torch.from_numpy(np.stack(maps, axis=1)).to(device, dtype),
-        coefficients=torch.from_numpy(rows)[:, None].expand(-1, len(pictures), -1).to(device, dtype),
-        noise_seeds=tuple(seeds),
+        matrices=torch.from_numpy(np.stack(maps)).to(dtype),
+        draws=torch.from_numpy(np.stack(draws)).to(dtype),
+        optimizer=torch.from_numpy(np.stack([numbers] * request.pictures)).to(dtype),
     )

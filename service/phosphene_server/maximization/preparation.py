@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -29,7 +30,12 @@ FRAME_FORMAT: ImageFormat = "webp"
 RESULT_FORMAT: ImageFormat = "png"
 
 Shape = tuple[int, ...]
-"""The shape of a layer's activation, without the batch axis."""
+
+MAXIMUM_EVALUATED = 1024
+"""Layers at sizes that are remembered for a model."""
+
+_EVALUATED: "WeakKeyDictionary[LoadedModel, dict[tuple[frozenset[str], ImageSize], Mapping[str, tuple[Shape, bool]]]]"
+_EVALUATED = WeakKeyDictionary()
 
 
 def prepare(model: LoadedModel, request: MaximizeActivationRequest) -> MaximizeActivationRequest:
@@ -42,14 +48,13 @@ def prepare(model: LoadedModel, request: MaximizeActivationRequest) -> MaximizeA
         Unsupported: the model reads no pictures.
     """
     _check_input(model)
-    _check_jitter(request.transforms)
     paths = dict(_paths(request.objective, "objective"))
     size = request.size or model.model.preprocessing.size
     layers = {_layer_name(model, value, path): path for path, value in paths.items() if value.kind != "weighted_sum"}
-    margin = make_chain(request.transforms).margin
-    seen = ImageSize(size.height + 2 * margin, size.width + 2 * margin)
+    chain = make_chain(request.transforms)
+    plain, seen = chain.plain_view(size).size, chain.view(size).size
     fixed = complete_fixed_inputs(model, request, seen)
-    shapes = _shapes(model, layers, size, seen, fixed)
+    shapes = _shapes(model, layers, plain, seen, fixed)
     return replace(
         request,
         model=model.source.reference,
@@ -78,16 +83,7 @@ def _check_input(model: LoadedModel) -> None:
         )
 
 
-def _check_jitter(transforms: values.Transforms) -> None:
-    for index, item in enumerate(transforms.items):
-        if item.kind == "jitter" and (item.pixels is None) == (item.fraction is None):
-            got = "nothing" if item.pixels is None else "both"
-            raise InvalidArgument(f"transforms.items[{index}].jitter", got, "exactly one of 'pixels' and 'fraction'")
-
-
 def _prepared_frames(frames: values.FrameOptions) -> values.FrameOptions:
-    if frames.every_steps is not None and frames.interval is not None:
-        raise InvalidArgument("frames", "both", "at most one of 'every_steps' and 'interval'")
     unset = frames.every_steps is None and frames.interval is None
     return replace(
         frames,
@@ -139,25 +135,46 @@ def _shapes(
             raise LayerUnusable(name, detail, f"{path}.layer")
     try:
         if fixed and seen != size:
-            _activations(model, layers, size, fixed)
-        activations = _activations(model, layers, seen, fixed)
+            _evaluated(model, frozenset(layers), size, fixed)
+        found = _evaluated(model, frozenset(layers), seen, fixed)
     except (RuntimeError, ValueError) as error:
         own = model.model.preprocessing.size
         beside = ", and that fits its other inputs" if fixed else ""
         expected = f"a size that the network can compute{beside}, such as its own, {own.height}x{own.width}"
         expected += f" ({_brief(error)})"
         raise InvalidArgument("size", f"{size.height}x{size.width}", expected) from error
-    for name, activation in activations.items():
-        if activation.dim() < 2 or len(activation) != 2 or not activation.requires_grad:
+    for name, (shape, reached) in found.items():
+        if len(shape) < 2 or shape[0] != 2 or not reached:
             raise LayerUnusable(
                 name, "has no activation of each picture that a gradient reaches", f"{layers[name]}.layer"
             )
-    return {name: tuple(activation.shape[1:]) for name, activation in activations.items()}
+    return {name: shape[1:] for name, (shape, _) in found.items()}
 
 
 def _without_gradient(model: LoadedModel) -> set[str]:
     """Return the layers that cannot be maximized: an ascent would move nothing."""
     return {row.name for row in model.model.layers if not row.gradient_reaches_input}
+
+
+def _evaluated(
+    model: LoadedModel, layers: frozenset[str], size: ImageSize, fixed: Sequence[NamedTensor]
+) -> Mapping[str, tuple[Shape, bool]]:
+    """Return of layers the shape for two pictures of a size, and whether a gradient reaches them.
+
+    Remembered for models without other inputs: whoever asks for hundreds of channels asks for hundreds of the same.
+    """
+    known = _EVALUATED.setdefault(model, {})
+    if fixed:
+        return _told(_activations(model, layers, size, fixed))
+    if (layers, size) not in known:
+        if len(known) >= MAXIMUM_EVALUATED:
+            known.clear()
+        known[layers, size] = _told(_activations(model, layers, size, fixed))
+    return known[layers, size]
+
+
+def _told(activations: Mapping[str, Tensor]) -> Mapping[str, tuple[Shape, bool]]:
+    return {name: (tuple(activation.shape), activation.requires_grad) for name, activation in activations.items()}
 
 
 def _activations(

@@ -15,8 +15,8 @@ class Purpose(IntEnum):
     """What random numbers are for; each purpose has a stream of its own."""
 
     START = 0
-    TRANSFORMS = 1
-    NOISE = 2
+    GEOMETRY = 1
+    PHOTOMETRY = 2
 
 
 def generator(seed: int, *, picture: int, purpose: Purpose, block: int = 0) -> np.random.Generator:
@@ -24,13 +24,8 @@ def generator(seed: int, *, picture: int, purpose: Purpose, block: int = 0) -> n
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(picture, purpose, block)))
 
 
-def torch_generator(seed: int, *, device: torch.device | str) -> torch.Generator:
-    """Return a generator of torch on a device."""
-    made = torch.Generator(device)
-    made.manual_seed(seed)
+def torch_generator(source: np.random.Generator) -> torch.Generator:
+    """Return a generator of torch on the CPU, seeded from another; it reads the lower 32 bits of a seed alone."""
+    made = torch.Generator("cpu")
+    made.manual_seed(int(source.integers(2**32)))
     return made
-
-
-def draw_seeds(source: np.random.Generator, count: int) -> list[int]:
-    """Draw seeds for `torch_generator`. The generator of the CPU reads the lower 32 bits of a seed alone."""
-    return [int(number) for number in source.integers(2**32, size=count)]

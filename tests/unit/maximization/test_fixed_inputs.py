@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, PhospheneError
-from phosphene_server.maximization.ascent import Ascent, step
+from phosphene_server.maximization.ascent import Ascent
 from phosphene_server.maximization.preparation import prepare
+from phosphene_server.maximization.stepping import step
 from phosphene_server.models.batching import Batching, PictureAxis
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import ModelGraph

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from phosphene_server.errors import InvalidArgument, LayerUnusable, NotFound, PhospheneError, Unsupported
-from phosphene_server.maximization.ascent import Ascent, step
+from phosphene_server.maximization.ascent import Ascent
 from phosphene_server.maximization.preparation import prepare
+from phosphene_server.maximization.stepping import step
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values import maximization as values
@@ -119,19 +120,6 @@ def test_positions_are_checked_at_the_size_asked_for(model: LoadedModel) -> None
 def test_each_part_of_a_nested_sum_is_prepared(model: LoadedModel) -> None:
     prepared = prepare(model, ask(nested(values.NeuronObjective("conv2", 1), 4))).objective
     assert prepared == nested(values.NeuronObjective("conv2", 1, 3, 3), 4)
-
-
-@pytest.mark.parametrize("jitter", [values.JitterTransform(), values.JitterTransform(4.0, 0.1)])
-def test_a_jitter_has_one_limit(model: LoadedModel, jitter: values.JitterTransform) -> None:
-    error = refusal(model, ask(transforms=values.Transforms((values.NoiseTransform(0.1), jitter))))
-    assert isinstance(error, InvalidArgument)
-    assert error.field == "transforms.items[1].jitter"
-
-
-def test_frames_have_one_cadence(model: LoadedModel) -> None:
-    error = refusal(model, ask(frames=values.FrameOptions(every_steps=4, interval=1.0)))
-    assert isinstance(error, InvalidArgument)
-    assert error.field == "frames"
 
 
 def test_a_picture_that_is_too_small_for_the_network_is_refused_with_a_size_that_is_not() -> None:

@@ -3,18 +3,22 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene_server.maximization.randomness import torch_generator
 from phosphene_server.maximization.transforms import (
     TRANSFORMS,
+    Border,
+    Chain,
     Transform,
     compose,
     jitter,
     make_chain,
     noise,
     pad,
+    resize,
     rotate,
     sample,
     scale,
@@ -44,7 +48,7 @@ def transformed(pictures: Tensor, transforms: list[Transform], *draws: float) ->
     chain = compose(transforms)
     size = ImageSize(*pictures.shape[2:])
     matrices = torch.from_numpy(chain.matrices(FixedDraws(*draws), 1, size))
-    return sample(pictures, matrices, margin=chain.margin, border=chain.border)
+    return chain.view(size).show(pictures, matrices)
 
 
 def test_a_shift_by_whole_pixels_rolls_the_inside_of_the_picture(pictures: Tensor) -> None:
@@ -111,14 +115,41 @@ def test_gradients_reach_the_pictures_through_a_map() -> None:
     picture = torch.rand(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
     maps = np.array([[[0.9, 0.2, 0.31], [-0.2, 0.9, -0.17], [0, 0, 1]]])
     matrices = torch.from_numpy(normalized_sampling(maps, ImageSize(4, 5), margin=1))
-    assert torch.autograd.gradcheck(lambda it: sample(it, matrices, margin=1, border="reflect"), picture)
+    assert torch.autograd.gradcheck(lambda it: sample(it, matrices, size=ImageSize(6, 7), border="reflect"), picture)
 
 
-def test_noise_has_its_standard_deviation_and_follows_each_generator() -> None:
-    flat = torch.full((2, 3, 128, 128), 0.5)
-    noisy = compose([noise(standard_deviation=0.1)]).disturb(flat, [torch_generator(s, device="cpu") for s in (1, 1)])
-    assert noisy.std().item() == pytest.approx(0.1, rel=0.02)
+def disturbed(flat: Tensor, chain: Chain, draws: Tensor) -> Tensor:
+    numbers = torch.tensor([chain.numbers] * len(flat), dtype=flat.dtype)
+    return chain.disturb(flat, numbers, draws)
+
+
+def test_noise_is_normally_distributed_with_its_standard_deviation() -> None:
+    flat = torch.full((1, 3, 128, 128), 0.5)
+    chain = compose([noise(standard_deviation=0.1)])
+    noisy = torch.cat([disturbed(flat, chain, torch.tensor([[draw]])) for draw in (0.0, 0.3, 0.9999999)]) - 0.5
+    assert scipy.stats.kstest(noisy.flatten().numpy()[::7], "norm", (0.0, 0.1)).pvalue > 0.01
+    assert noisy[0].std().item() == pytest.approx(0.1, rel=0.02)
+
+
+def test_noise_follows_its_draw_and_is_unlike_that_of_any_other() -> None:
+    flat = torch.full((3, 3, 64, 64), 0.5)
+    chain = compose([noise(standard_deviation=0.1)])
+    noisy = disturbed(flat, chain, torch.tensor([[0.25], [0.25], [0.26]]))
     assert torch.equal(noisy[0], noisy[1])
+    assert abs(torch.corrcoef(noisy[1:].flatten(1))[0, 1].item()) < 0.03
+
+
+def test_each_picture_has_noise_of_its_own_strength() -> None:
+    chain = compose([noise(standard_deviation=0.1)])
+    flat = torch.full((2, 3, 64, 64), 0.5, dtype=torch.float64)
+    noisy = chain.disturb(flat, torch.tensor([[0.0], [0.2]]).double(), torch.tensor([[0.5], [0.5]]).double())
+    assert torch.equal(noisy[0], flat[0])
+    assert noisy[1].std().item() == pytest.approx(0.2, rel=0.03)
+
+
+def test_a_draw_that_was_rounded_up_to_one_still_finds_noise() -> None:
+    flat = torch.full((1, 3, 8, 8), 0.5)
+    assert disturbed(flat, compose([noise(standard_deviation=0.1)]), torch.ones(1, 1)).isfinite().all()
 
 
 def test_factors_of_a_scale_stay_between_its_limits_and_their_logarithms_are_even() -> None:
@@ -129,8 +160,44 @@ def test_factors_of_a_scale_stay_between_its_limits_and_their_logarithms_are_eve
 
 
 def test_a_chain_without_geometry_and_margin_does_not_sample() -> None:
-    assert not make_chain(values.Transforms((values.NoiseTransform(0.1),))).moves
-    assert make_chain(values.Transforms((values.PadTransform(1),))).moves
+    size = ImageSize(8, 8)
+    assert not make_chain(values.Transforms((values.NoiseTransform(0.1),))).view(size).moves
+    assert not make_chain(values.Transforms((values.ResizeTransform(size),))).view(size).moves
+    assert make_chain(values.Transforms((values.PadTransform(1),))).view(size).moves
+
+
+@pytest.mark.parametrize("seen", [ImageSize(24, 40), ImageSize(7, 9)])
+def test_a_size_at_which_pictures_are_seen_is_bilinear_interpolation(pictures: Tensor, seen: ImageSize) -> None:
+    expected = F.interpolate(pictures, (seen.height, seen.width), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(transformed(pictures, [resize(size=seen)]), expected)
+
+
+def test_a_resized_canvas_has_its_margins_in_it(pictures: Tensor) -> None:
+    padded = transformed(pictures, [pad(pixels=2, border="gray")])
+    both = transformed(pictures, [resize(size=ImageSize(32, 40)), pad(pixels=2, border="gray")])
+    expected = F.interpolate(padded, (32, 40), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(both[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2])
+
+
+def test_pictures_as_they_are_have_no_margin_but_the_size_that_the_network_wants() -> None:
+    chain = compose([pad(pixels=2, border="gray"), resize(size=ImageSize(32, 40))])
+    assert chain.view(ImageSize(8, 8)).size == ImageSize(32, 40)
+    assert chain.plain_view(ImageSize(8, 8)).size == ImageSize(32, 40)
+    assert compose([pad(pixels=2, border="gray")]).plain_view(ImageSize(8, 8)).size == ImageSize(8, 8)
+
+
+@pytest.mark.parametrize("border", ["reflect", "gray"])
+def test_pictures_that_are_drawn_on_several_threads_are_those_of_one(border: Border) -> None:
+    batch = torch.rand(1, 3, 20, 24, dtype=torch.float64, requires_grad=True)
+    matrices = torch.tensor([[[0.8, 0.3, 0.1], [-0.3, 0.8, -0.2]]], dtype=torch.float64)
+    outcomes = []
+    threads = torch.get_num_threads()
+    for count in (1, 4):
+        torch.set_num_threads(count)
+        drawn = sample(batch, matrices, size=ImageSize(16, 16), border=border)
+        outcomes.append((drawn.detach(), *torch.autograd.grad(drawn.square().sum(), batch)))
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(outcomes[0], outcomes[1])
 
 
 def test_the_table_has_every_kind_of_transform_that_a_request_may_name() -> None:

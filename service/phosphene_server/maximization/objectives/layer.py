@@ -14,8 +14,8 @@ def layer(*, layer: str) -> Objective:
         Mordvintsev, Olah and Tyka, "Inceptionism: going deeper into neural networks" (DeepDream), 2015.
     """
 
-    def evaluate(activations: Mapping[str, Tensor]) -> Tensor:
+    def evaluate(activations: Mapping[str, Tensor], _: Tensor) -> Tensor:
         activation = activations[layer]
-        return activation.reshape(len(activation), -1).square().mean(dim=1)
+        return activation.square().mean(dim=tuple(range(1, activation.dim())))
 
-    return Objective(frozenset({layer}), evaluate)
+    return Objective(("layer", layer), frozenset({layer}), (), evaluate)

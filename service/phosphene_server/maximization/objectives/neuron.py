@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from phosphene_server.maximization.objectives.objective import Objective
+from phosphene_server.maximization.objectives.selection import select
 
 
 def neuron(*, layer: str, channel: int, row: int | None, column: int | None) -> Objective:
     """Return the activation of a channel at one position; row and column are None for a layer without space."""
 
-    def evaluate(activations: Mapping[str, Tensor]) -> Tensor:
-        selected = activations[layer][:, channel]  # (batch, height, width) or (batch,)
-        return selected if row is None or column is None else selected[:, row, column]
+    def evaluate(activations: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
+        return select(activations[layer], numbers)
 
-    return Objective(frozenset({layer}), evaluate)
+    place = (channel,) if row is None or column is None else (channel, row, column)
+    return Objective(("neuron", layer), frozenset({layer}), place, evaluate)

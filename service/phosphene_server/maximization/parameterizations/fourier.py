@@ -53,7 +53,7 @@ def fourier(
         coordinates = torch.fft.irfft2(spectrum, s=(size.height, size.width))
         return torch.sigmoid(correlate(coordinates, root) if decorrelate_colors else coordinates)
 
-    return Parameterization(start, decode)
+    return Parameterization(("fourier", size, decay, decorrelate_colors), start, decode)
 
 
 def spectrum_scale(size: ImageSize, *, decay: float) -> Tensor:

@@ -1,6 +1,6 @@
 """What a parameterization is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 class Parameterization:
     """The numbers that the optimizer moves, and the pictures that they stand for."""
 
+    key: Hashable
+    """Pictures whose parameterizations have equal keys are decoded together, by the `decode` of one of them."""
     start: Callable[[torch.Generator], Tensor]
     """Draws the first numbers of one picture, from a generator of the CPU: (...)."""
     decode: Callable[[Tensor], Tensor]

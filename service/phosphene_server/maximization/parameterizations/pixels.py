@@ -37,4 +37,4 @@ def pixels(
     def decode(parameters: Tensor) -> Tensor:
         return torch.sigmoid(correlate(parameters, root) if decorrelate_colors else parameters)
 
-    return Parameterization(start, decode)
+    return Parameterization(("pixels", size, decorrelate_colors), start, decode)

@@ -11,4 +11,4 @@ def l1() -> Penalty:
     def evaluate(pictures: Tensor) -> Tensor:
         return (pictures - MIDDLE_GRAY).abs().mean(dim=(1, 2, 3))
 
-    return evaluate
+    return Penalty("l1", evaluate)

@@ -11,4 +11,4 @@ def l2() -> Penalty:
     def evaluate(pictures: Tensor) -> Tensor:
         return (pictures - MIDDLE_GRAY).square().mean(dim=(1, 2, 3))
 
-    return evaluate
+    return Penalty("l2", evaluate)

@@ -19,4 +19,4 @@ def total_variation() -> Penalty:
         horizontal = pictures.diff(dim=3).abs().mean(dim=(1, 2, 3))
         return vertical + horizontal
 
-    return evaluate
+    return Penalty("total_variation", evaluate)

@@ -11,14 +11,22 @@ References:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from phosphene_server.maximization.transforms.chain import Chain, compose
+from phosphene_server.maximization.transforms.chain import Chain, View, compose
 from phosphene_server.maximization.transforms.jitter import jitter
 from phosphene_server.maximization.transforms.noise import noise
 from phosphene_server.maximization.transforms.pad import pad
+from phosphene_server.maximization.transforms.resize import resize
 from phosphene_server.maximization.transforms.rotate import rotate
 from phosphene_server.maximization.transforms.sampling import sample
 from phosphene_server.maximization.transforms.scale import scale
-from phosphene_server.maximization.transforms.transform import Border, Canvas, Geometric, Photometric, Transform
+from phosphene_server.maximization.transforms.transform import (
+    Border,
+    Canvas,
+    Geometric,
+    Photometric,
+    Resized,
+    Transform,
+)
 from phosphene_server.values import maximization as values
 
 __all__ = [
@@ -28,12 +36,15 @@ __all__ = [
     "Chain",
     "Geometric",
     "Photometric",
+    "Resized",
     "Transform",
+    "View",
     "compose",
     "jitter",
     "make_chain",
     "noise",
     "pad",
+    "resize",
     "rotate",
     "sample",
     "scale",
@@ -45,6 +56,7 @@ TRANSFORMS: Mapping[str, Callable[[Any], Transform]] = {
     "rotate": lambda value: rotate(degrees=value.degrees),
     "noise": lambda value: noise(standard_deviation=value.standard_deviation),
     "pad": lambda value: pad(pixels=value.pixels, border=value.border),
+    "resize": lambda value: resize(size=value.size),
 }
 """The kind of a value, and how the transform is made of it."""
 

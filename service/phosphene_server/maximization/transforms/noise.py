@@ -1,21 +1,23 @@
 """Random noise."""
 
-from collections.abc import Sequence
+import math
 
 import torch
 from torch import Tensor
 
+from phosphene_server.maximization.transforms.normal_bank import normal_bank
 from phosphene_server.maximization.transforms.transform import Photometric
 
 
 def noise(*, standard_deviation: float) -> Photometric:
     """Return normally distributed noise on every pixel and colour; 1 is the distance from black to white."""
+    return Photometric("noise", 1, (standard_deviation,), _apply)
 
-    def apply(pictures: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        drawn = [
-            torch.randn(picture.shape, generator=generator, dtype=pictures.dtype, device=pictures.device)
-            for picture, generator in zip(pictures, generators, strict=True)
-        ]
-        return pictures + standard_deviation * torch.stack(drawn)
 
-    return Photometric(apply)
+def _apply(pictures: Tensor, numbers: Tensor, draws: Tensor) -> Tensor:
+    count = math.prod(pictures.shape[1:])
+    bank = normal_bank(count, dtype=pictures.dtype, device=pictures.device)
+    places = len(bank) - count
+    starts = (draws[:, 0] * places).long().clamp(max=places - 1)
+    stretches = bank.as_strided((places, count), (1, 1)).index_select(0, starts)
+    return torch.addcmul(pictures, numbers.reshape(-1, 1, 1, 1), stretches.reshape(pictures.shape))

