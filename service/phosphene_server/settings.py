@@ -38,13 +38,27 @@ class Settings:
     loaded_models: Annotated[int, Ge(1)] = 8
     """Models that a worker holds at most; the one that was used least recently goes first."""
     maximum_jobs: Annotated[int, Ge(1)] = 256
-    """Maximizations that run or wait at most; more are refused with RESOURCE_EXHAUSTED."""
-    maximum_running_jobs: Annotated[int, Ge(1)] = 16
-    """Maximizations that a worker steps at the same time; the others wait."""
+    """Maximizations that run or wait at most, a whole layer being one; more are refused with RESOURCE_EXHAUSTED."""
+    maximum_running_lanes: Annotated[int, Ge(1)] = 256
+    """Pictures that a worker optimizes at the same time; further jobs wait."""
+    lanes_per_step: Annotated[int, Ge(0), Le(4096)] = 0
+    """Pictures that are stepped in one batch at most, unless a single job has more; 0: 8 on a CPU, 64 on a GPU."""
+    memory_bytes: Annotated[int, Ge(0)] = 0
+    """What models and pictures may take of the memory of the device, in bytes; 0: 80 % of what is free at the start."""
+    maximum_priority: Annotated[int, Ge(1), Le(1000)] = 4
+    """The highest priority that a request may ask for."""
     finished_jobs: Annotated[int, Ge(1)] = 128
     """Finished maximizations that can still be asked for, at most; the one that ended first goes first."""
     finished_job_seconds: Seconds = 600.0
     """How long a finished maximization can still be asked for, in seconds."""
+    maximum_layer_channels: Annotated[int, Ge(1), Le(16_384)] = 4096
+    """The most channels of one maximization of a layer."""
+    running_layer_bytes: Annotated[int, Ge(2**20)] = 2 * 2**30
+    """What the pictures of all layers that run or wait may take, in bytes without compression, as the service keeps them
+    compressed until the end; more are refused."""
+    finished_layer_bytes: Annotated[int, Ge(0)] = 512 * 2**20
+    """Pictures of finished layers that are kept for watchers who come late, in bytes; the layer that ended first is
+    forgotten first, the last one never for its size."""
     frame_history_bytes: Annotated[int, Ge(0)] = 16 * 2**20
     """Frames of one maximization that are kept for watchers who come late, in bytes."""
     maximum_message_bytes: Annotated[int, Ge(2**16), Le(2**31 - 1)] = 64 * 2**20

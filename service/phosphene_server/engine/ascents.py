@@ -9,20 +9,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phosphene_server.engine.device import device_errors
+from phosphene_server.engine.footprints import Footprint
+from phosphene_server.engine.lanes import Later, Numbers
 from phosphene_server.engine.library import ModelLibrary
-from phosphene_server.maximization.ascent import Ascent, step
+from phosphene_server.engine.memory import meter_of
+from phosphene_server.engine.snapshots import Pixels, Snapshots, snapshots_of
+from phosphene_server.maximization.ascent import Ascent
+from phosphene_server.maximization.stepping import step
 from phosphene_server.models.loaded import LoadedModel
-from phosphene_server.pictures.encoding import to_bytes
 from phosphene_server.values.maximization import MaximizationWarning, StopReason
 from phosphene_server.values.work import MaximizationJob
 
+COPIES_OF_STATE = 2
+"""How often the parameters and moments of a lane are in memory: its own, and those of the batch that it is part of."""
+
 
 class AscentLanes:
-    """The pictures of one ascent, read into the memory of the host. Implements `Lanes`."""
+    """The pictures of one ascent, copied into the memory of the host. Implements `Lanes`."""
 
-    def __init__(self, ascent: Ascent, *, release: Callable[[], None]) -> None:
+    def __init__(self, ascent: Ascent, snapshots: Snapshots, *, release: Callable[[], None]) -> None:
         self.ascent = ascent
         self.release = release
+        self._snapshots = snapshots
 
     @property
     def group_key(self) -> Hashable:
@@ -34,24 +42,26 @@ class AscentLanes:
         """The number of steps done."""
         return self.ascent.step
 
-    def objective(self) -> tuple[float, ...]:
+    def objective(self) -> Later[Numbers]:
         """The objective of each picture at the last step."""
         with device_errors():
-            return _numbers(self.ascent.objective)
+            return self._numbers(self.ascent.objective)
 
-    def plain_objective(self) -> tuple[float, ...]:
+    def plain_objective(self) -> Later[Numbers]:
         """The objective of each picture, untransformed."""
         with device_errors():
-            return _numbers(self.ascent.plain_objective())
+            return self._numbers(self.ascent.plain_objective())
 
-    def pixels(self) -> tuple[NDArray[np.uint8], ...]:
+    def pixels(self) -> Later[Pixels]:
         """The pictures, each uint8 (height, width, 3)."""
-        return tuple(to_bytes(picture) for picture in self.arrays())
+        with device_errors():
+            return self._snapshots.pixels(self.ascent.images())
 
-    def arrays(self) -> tuple[NDArray[np.float32], ...]:
+    def arrays(self) -> Later[tuple[NDArray[np.float32], ...]]:
         """The pictures, each float32 (3, height, width)."""
         with device_errors():
-            return tuple(self.ascent.images().float().cpu().numpy())
+            copied = self._snapshots.copy(self.ascent.images().float())
+        return lambda: tuple(copied().numpy())
 
     def history(self) -> NDArray[np.float64]:
         """The objective at each step, (step, picture)."""
@@ -65,12 +75,17 @@ class AscentLanes:
 
     def take_warnings(self) -> Sequence[MaximizationWarning]:
         """What came up since the last call."""
-        return self.ascent.take_warnings()
+        with device_errors():
+            return self.ascent.take_warnings()
 
     def state(self) -> bytes:
         """All that is needed to go on elsewhere."""
         with device_errors():
             return self.ascent.state()
+
+    def _numbers(self, tensor: Tensor) -> Later[Numbers]:
+        copied = self._snapshots.copy(tensor)
+        return lambda: tuple(copied().tolist())
 
 
 class AscentMaximizer:
@@ -78,7 +93,8 @@ class AscentMaximizer:
 
     def __init__(self, library: ModelLibrary[LoadedModel], device: torch.device) -> None:
         self._library = library
-        self._device = device
+        self._snapshots = snapshots_of(device)
+        self._meter = meter_of(device)
 
     def begin(self, job: MaximizationJob, state: bytes | None) -> AscentLanes:
         """Hold the model of a job and set up its pictures.
@@ -94,19 +110,23 @@ class AscentMaximizer:
             except BaseException:
                 release()
                 raise
-        return AscentLanes(ascent, release=release)
+        return AscentLanes(ascent, self._snapshots, release=release)
 
     def step(self, lanes: Sequence[AscentLanes]) -> None:
-        """Step ascents of one group key in one batch.
+        """Ask for a step of ascents of one group key in one batch.
 
-        Waits for a CUDA device, so that its errors meet the batch that caused them, so that a turn is charged with
-        its own time, and so that no steps pile up that a cancellation would have to wait for.
+        Raises:
+            Overloaded: they do not fit into memory together.
         """
         with device_errors():
             step([lane.ascent for lane in lanes])
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
 
+    def measured_step(self, lanes: AscentLanes) -> Footprint:
+        """Step one ascent alone and measure what each of its pictures takes.
 
-def _numbers(tensor: Tensor) -> tuple[float, ...]:
-    return tuple(tensor.tolist())
+        Raises:
+            Overloaded: they do not fit into memory.
+        """
+        step = self._meter.peak_bytes(lambda: self.step([lanes]))
+        pictures = lanes.ascent.pictures
+        return Footprint(held=COPIES_OF_STATE * len(lanes.state()) // pictures, step=step // pictures)

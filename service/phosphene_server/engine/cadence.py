@@ -57,3 +57,20 @@ class Speed:
             self._marks.popleft()
         then, earlier = self._marks[0]
         return (step - earlier) / (now - then) if now > then else 0.0
+
+
+class Thrift:
+    """Keeps something that costs time to a share of all time, whoever does it."""
+
+    def __init__(self, share: float, *, now: float) -> None:
+        """Take the share, between 0 and 1; nothing was spent so far."""
+        self._share = share
+        self._next = now
+
+    def allows(self, *, now: float) -> bool:
+        """Tell whether it may be done."""
+        return now >= self._next
+
+    def spent(self, seconds: float, *, now: float) -> None:
+        """Note that it was done and took so long until `now`."""
+        self._next = now + seconds / self._share

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from phosphene_server.engine.failures import told
+from phosphene_server.engine.failures import DeviceLost, told
 from phosphene_server.values.work import JobEvent, JobFailed, JobFinished
 
 Tell = Callable[[JobEvent], None]
@@ -20,12 +20,29 @@ Tell = Callable[[JobEvent], None]
 class Outlet:
     """Tells the events of one job in the order in which they are put; nothing after the last one."""
 
-    def __init__(self, job_id: str, executor: Executor, tell: Tell, *, on_failure: Callable[[], None]) -> None:
-        """Tell to `tell`; call `on_failure`, on some thread, when an event could not be made and the job has failed."""
+    def __init__(
+        self,
+        job_id: str,
+        executor: Executor,
+        tell: Tell,
+        *,
+        on_failure: Callable[[], None],
+        on_loss: Callable[[DeviceLost], None],
+    ) -> None:
+        """Take where the events of a job go.
+
+        Args:
+            job_id: The job.
+            executor: The threads on which events are made.
+            tell: Hears the events.
+            on_failure: Called on some thread when an event could not be made and the job has failed.
+            on_loss: Called on some thread when that was because the device is lost.
+        """
         self._job_id = job_id
         self._executor = executor
         self._tell = tell
         self._on_failure = on_failure
+        self._on_loss = on_loss
         self._lock = threading.Lock()
         self._line: deque[Callable[[], JobEvent]] = deque()
         self._working = False
@@ -57,6 +74,8 @@ class Outlet:
         while make := self._next():
             try:
                 event = make()
+            except DeviceLost as error:
+                self._on_loss(error)
             except Exception as error:
                 self._fail(error)
             else:

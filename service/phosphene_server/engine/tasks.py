@@ -18,12 +18,14 @@ from phosphene_server.values.maximization import MaximizeActivationRequest
 from phosphene_server.values.model import Model
 from phosphene_server.values.work import (
     ApplyKernel,
+    BetweenSteps,
     DescribeModel,
     ExtractFilters,
     PrepareMaximization,
     Task,
     TaskReply,
     UnloadModel,
+    at_once,
 )
 
 
@@ -33,6 +35,8 @@ class Workplace:
 
     library: ModelLibrary[LoadedModel]
     device: torch.device
+    between_steps: BetweenSteps = at_once
+    """Does the parts of tasks that need the device, where these are done beside the steps."""
 
 
 def _describe_model(task: DescribeModel, place: Workplace) -> Model:
@@ -44,12 +48,12 @@ def _unload_model(task: UnloadModel, place: Workplace) -> bool:
 
 
 def _extract_filters(task: ExtractFilters, place: Workplace) -> ExtractFiltersResponse:
-    return extract_filters(place.library.get(task.source), task.request)
+    return extract_filters(place.library.get(task.source), task.request, between_steps=place.between_steps)
 
 
 def _apply_kernel(task: ApplyKernel, place: Workplace) -> ApplyKernelResponse:
     model = None if task.source is None else place.library.get(task.source)
-    return apply_kernel(task.request, model, place.device)
+    return apply_kernel(task.request, model, place.device, between_steps=place.between_steps)
 
 
 def _prepare_maximization(task: PrepareMaximization, place: Workplace) -> MaximizeActivationRequest:

@@ -14,17 +14,18 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from phosphene_server.engine.ascents import AscentLanes, AscentMaximizer
-from phosphene_server.engine.device import open_device
+from phosphene_server.engine.device import CudaTimer, device_errors, lanes_per_step, open_device
 from phosphene_server.engine.engine import Engine
 from phosphene_server.engine.failures import DeviceLost
 from phosphene_server.engine.library import ModelLibrary
+from phosphene_server.engine.memory import budget_bytes, model_bytes
 from phosphene_server.engine.tasks import Workplace, run_task
 from phosphene_server.errors import PhospheneError
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.loading import load_model
 from phosphene_server.pictures.encoding import encode
 from phosphene_server.settings import Settings
-from phosphene_server.values.work import TaskReply
+from phosphene_server.values.work import BetweenSteps, ModelSource, Task, TaskReply
 from phosphene_server.workers.messages import (
     CancelJob,
     Command,
@@ -90,13 +91,25 @@ def make_engine(settings: Settings, line: ChildLine) -> tuple[Engine[AscentLanes
         InvalidArgument: the settings name a device that is not there.
     """
     device = open_device(settings)
-    library: ModelLibrary[LoadedModel] = ModelLibrary(partial(load_model, device=device), limit=settings.loaded_models)
+
+    def load(source: ModelSource) -> LoadedModel:
+        with device_errors():
+            return load_model(source, device)
+
+    def do(task: Task, between_steps: BetweenSteps) -> TaskReply:
+        return run_task(task, Workplace(library, device, between_steps))
+
+    library = ModelLibrary(load, limit=settings.loaded_models, size_bytes=lambda model: model_bytes(model.graph.module))
     engine = Engine(
         settings,
+        models=library,
         maximizer=AscentMaximizer(library, device),
-        run_task=partial(run_task, place=Workplace(library, device)),
+        run_task=do,
         encode=encode,
         tell=line.tell,
+        lanes_per_step=lanes_per_step(settings, device),
+        memory_bytes=budget_bytes(settings.memory_bytes, device),
+        timer=CudaTimer() if device.type == "cuda" else None,
     )
     return engine, str(device)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phosphene_server.engine.engine import Engine
+from phosphene_server.engine.footprints import Footprint, kind_of
 from phosphene_server.settings import Settings
 from phosphene_server.values.image import EncodedImage, ImageSize
 from phosphene_server.values.maximization import ChannelObjective, FrameOptions, MaximizeActivationRequest
@@ -56,17 +57,21 @@ class FakeLanes:
     released: bool = False
     fails_at_report: bool = False
 
-    def objective(self) -> tuple[float, ...]:
-        return (float(self.step),)
+    def objective(self):
+        return self._later((float(self.step),))
 
-    def plain_objective(self) -> tuple[float, ...]:
-        return (self.step + 0.5,)
+    def plain_objective(self):
+        return self._later((self.step + 0.5,))
 
     def pixels(self):
-        return (np.full((8, 8, 3), self.step % 256, np.uint8),)
+        return self._later((np.full((8, 8, 3), self.step % 256, np.uint8),))
 
     def arrays(self):
-        return (np.full((3, 8, 8), self.step, np.float32),)
+        return self._later((np.full((3, 8, 8), self.step, np.float32),))
+
+    @staticmethod
+    def _later(outcome):
+        return lambda: outcome
 
     def history(self):
         return np.arange(1.0, self.step + 1)[:, None]
@@ -96,7 +101,11 @@ class FakeMaximizer:
         self.batches: list[tuple[str, ...]] = []
         self.refused: dict[str, Exception] = {}
         self.poison: dict[str, Exception] = {}
+        self.footprints: dict[str, Footprint] = {}
+        self.measured: list[str] = []
+        """The jobs whose steps were measured."""
         self.before_step: Callable[[], None] = lambda: None
+        self.on_measured: Callable[[], None] = lambda: None
 
     def begin(self, job: MaximizationJob, state: bytes | None) -> FakeLanes:
         if job.job_id in self.refused:
@@ -115,6 +124,42 @@ class FakeMaximizer:
         for lane in lanes:
             lane.step += 1
 
+    def measured_step(self, lanes: FakeLanes) -> Footprint:
+        self.step([lanes])
+        self.measured.append(lanes.job.job_id)
+        self.on_measured()
+        return self.footprint(lanes.job)
+
+    def footprint(self, job: MaximizationJob) -> Footprint:
+        """Return what a lane of a job really takes."""
+        return self.footprints.get(job.source.reference.name, Footprint())
+
+
+class FakeModels:
+    """Models that are there at once, unless a test says otherwise."""
+
+    size_bytes = 0
+
+    def __init__(self) -> None:
+        self.missing: set[str] = set()
+        self.holds: list[str] = []
+        self.load: Callable[[str], None] = lambda name: None
+
+    def has(self, source: ModelSource) -> bool:
+        return source.reference.name not in self.missing
+
+    def hold(self, source: ModelSource) -> None:
+        if not self.has(source):
+            self.load(source.reference.name)
+        self.missing.discard(source.reference.name)
+        self.holds.append(source.reference.name)
+
+    def release(self, source: ModelSource) -> None:
+        self.holds.remove(source.reference.name)
+
+    def drop_idle(self, size_bytes: int, *, keep: ModelSource) -> None:
+        self.size_bytes = 0
+
 
 class FakeClock:
     def __init__(self) -> None:
@@ -127,7 +172,10 @@ class FakeClock:
 class Bench:
     """An engine with fakes around it; `run` runs it on this thread until every job has ended."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, lanes_per_step: int = 8, memory_bytes: int = 1000, new_kinds: bool = False
+    ) -> None:
+        self.models = FakeModels()
         self.clock = FakeClock()
         self.maximizer = FakeMaximizer(self.clock)
         self.events: list[JobEvent] = []
@@ -135,19 +183,37 @@ class Bench:
         self.encoded.set()
         self.failing_encoder = False
         self.task_steps: list[int] = []
+        self.new_kinds = new_kinds
+        """Whether the memory that jobs take is not known to the engine."""
         self._jobs = 0
         self._lock = threading.Lock()
         self.engine = Engine(
             settings,
+            models=self.models,
             maximizer=self.maximizer,
-            run_task=self._run_task,
-            encode=self._encode,
+            run_task=lambda task, between_steps: self.run_task(task, between_steps),
+            encode=lambda *picture, **options: self._encode(*picture, **options),
             tell=self._tell,
+            lanes_per_step=lanes_per_step,
+            memory_bytes=memory_bytes,
             clock=self.clock,
         )
 
+    def hold_loads(self) -> tuple[threading.Event, threading.Event]:
+        """Have models take long to load; return what is set when a load has begun, and what lets it end."""
+        begun, may_end = threading.Event(), threading.Event()
+
+        def load(name: str) -> None:
+            begun.set()
+            assert may_end.wait(10)
+
+        self.models.load = load
+        return begun, may_end
+
     def submit(self, job: MaximizationJob) -> None:
         self._jobs += 1
+        if not self.new_kinds:
+            self.engine._book.learn(kind_of(job), self.maximizer.footprint(job))
         self.engine.submit(job)
 
     def run(self) -> list[JobEvent]:
@@ -175,7 +241,7 @@ class Bench:
             raise ValueError("secret detail of the encoder")
         return EncodedImage(bytes([picture[0, 0, 0]]), f"image/{encoding.format or default}")
 
-    def _run_task(self, task: UnloadModel) -> bool:
+    def run_task(self, task: UnloadModel, between_steps) -> bool:
         self.task_steps.append(len(self.maximizer.batches))
         if task.reference.name == "broken":
             raise ZeroDivisionError("secret detail of the task")

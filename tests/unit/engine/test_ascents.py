@@ -78,10 +78,13 @@ def run(library, *jobs: MaximizationJob, checkpoint_seconds: float = 1000.0) -> 
 
     engine = Engine(
         Settings(checkpoint_seconds=checkpoint_seconds),
+        models=library,
         maximizer=AscentMaximizer(library, torch.device("cpu")),
-        run_task=lambda task: True,
+        run_task=lambda task, between_steps: True,
         encode=encode,
         tell=tell,
+        lanes_per_step=8,
+        memory_bytes=2**30,
     )
     for job in jobs:
         engine.submit(job)
@@ -140,7 +143,7 @@ def test_a_job_that_cannot_start_lets_go_of_its_model(library, monkeypatch):
 
 def test_what_comes_out_is_plain(library):
     lanes = AscentMaximizer(library, torch.device("cpu")).begin(make_job("a"), None)
-    assert type(lanes.plain_objective()[0]) is float
-    assert lanes.pixels()[0].dtype == np.uint8
-    assert lanes.pixels()[0].shape == (24, 24, 3)
+    assert type(lanes.plain_objective()()[0]) is float
+    assert lanes.pixels()()[0].dtype == np.uint8
+    assert lanes.pixels()()[0].shape == (24, 24, 3)
     assert type(lanes.state()) is bytes

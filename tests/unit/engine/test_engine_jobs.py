@@ -133,7 +133,7 @@ def test_compression_happens_off_the_loop(bench):
         threads.add(threading.current_thread().name)
         return encode(picture, encoding, default=default)
 
-    bench.engine._encode = noting
+    bench._encode = noting
     bench.submit(make_job("a", every_steps=1))
     bench.run()
     assert threads

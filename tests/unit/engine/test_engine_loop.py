@@ -1,6 +1,7 @@
 """How jobs and tasks share the loop."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from engine_bench import Bench, make_job
@@ -41,13 +42,28 @@ def test_a_group_of_slow_steps_does_not_starve_one_of_fast_steps(bench):
 
 
 def test_jobs_over_the_limit_wait_in_order_and_are_told_their_position():
-    bench = Bench(Settings(maximum_running_jobs=1))
+    bench = Bench(Settings(maximum_running_lanes=1))
     for job_id in "abc":
         bench.submit(make_job(job_id, steps=2))
     bench.run()
     positions = [event.progress.queue_position for event in bench.of("c", JobProgressed)]
     assert positions == [2, 1, 0, 0]
     assert bench.maximizer.batches == [("a",), ("a",), ("b",), ("b",), ("c",), ("c",)]
+
+
+def test_of_an_owner_who_waits_the_first_job_alone_is_told_a_position():
+    bench = Bench(Settings(maximum_running_lanes=1))
+    bench.submit(make_job("before", steps=2))
+    for job_id in ("first", "second"):
+        bench.submit(replace(make_job(job_id, steps=2), owner="layer"))
+    bench.run()
+    positions = {
+        job_id: [event.progress.queue_position for event in bench.of(job_id, JobProgressed)]
+        for job_id in ("first", "second")
+    }
+    assert positions["first"][:2] == [1, 0]
+    assert positions["second"][0] in (0, 1)
+    assert set(positions["first"][2:]) | set(positions["second"][1:]) == {0}
 
 
 def test_a_cancelled_job_makes_no_further_step_and_tells_what_it_has(bench):

@@ -1,0 +1,86 @@
+"""Tasks that decode, draw and compress pictures: on threads beside the loop, which does only their arithmetic.
+
+To compress a large picture takes longer than a step, and so does a large kernel on it. So an errand runs on a thread of
+its own and hands what it needs the device for to the loop, in parts that are each done between two steps.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from phosphene_server.engine.failures import DeviceLost
+from phosphene_server.values.work import ApplyKernel, BetweenSteps, Done, ExtractFilters
+
+ERRANDS = (ApplyKernel, ExtractFilters)
+"""The tasks that are errands."""
+
+THREADS = 2
+"""How many errands run at once; the others wait. A picture of 12 megapixels needs up to a gigabyte meanwhile."""
+
+
+class LoopEnded(BaseException):
+    """The loop does nothing more. No `Exception`, so that nobody takes it for a failure of the task."""
+
+
+class Errands:
+    """Runs errands. `begin` may be called on any thread, `between_steps` on any but that of the loop."""
+
+    def __init__(self, line_up: Callable[[Callable[[], None]], None], *, on_loss: Callable[[DeviceLost], None]) -> None:
+        """Take what errands need.
+
+        Args:
+            line_up: Has the loop call something between two steps.
+            on_loss: Called on some thread when the device is lost.
+        """
+        self._line_up = line_up
+        self._on_loss = on_loss
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="errand")
+        self._lock = threading.Lock()
+        self._waiting: set[Future[Any]] = set()
+        """Stand for the parts that the loop has not done yet."""
+        self._closed = False
+
+    def begin(self, errand: Callable[[BetweenSteps], None]) -> None:
+        """Run an errand after those that came before it, unless the loop has ended; it tells its outcome itself."""
+        with self._lock:
+            if not self._closed:
+                self._threads.submit(self._run, errand)
+
+    def between_steps(self, work: Callable[[], Done], /) -> Done:
+        """Have the loop do a part of an errand. Implements `BetweenSteps`.
+
+        Raises:
+            LoopEnded: it will not do it.
+        """
+        part: Future[Done] = Future()
+        with self._lock:
+            if self._closed:
+                raise LoopEnded
+            self._waiting.add(part)
+        self._line_up(lambda: self._do(work, part))
+        return part.result()
+
+    def close(self) -> None:
+        """End the errands, when the loop has ended, at their next part."""
+        with self._lock:
+            self._closed = True
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for part in self._waiting:
+                part.set_exception(LoopEnded())
+
+    def _run(self, errand: Callable[[BetweenSteps], None]) -> None:
+        try:
+            errand(self.between_steps)
+        except DeviceLost as error:
+            self._on_loss(error)
+        except LoopEnded:
+            return
+
+    def _do(self, work: Callable[[], Done], part: "Future[Done]") -> None:
+        with self._lock:
+            self._waiting.remove(part)
+        try:
+            part.set_result(work())
+        except Exception as error:
+            part.set_exception(error)

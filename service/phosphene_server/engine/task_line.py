@@ -1,0 +1,85 @@
+"""Short tasks, done between two steps, and errands, which run beside the steps (`errands.py`)."""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from phosphene_server.engine.errands import ERRANDS, Errands
+from phosphene_server.engine.failures import told
+from phosphene_server.engine.loads import ModelLoads, Models
+from phosphene_server.errors import PhospheneError
+from phosphene_server.values.work import BetweenSteps, ModelSource, Task, TaskReply, UnloadModel, at_once
+
+Reply = Callable[[TaskReply | PhospheneError], None]
+"""Hears the reply to a task, or what the task raised."""
+
+
+class TaskLine:
+    """Tasks in the order in which they came; one whose model is still to be loaded steps aside until it is there."""
+
+    def __init__(
+        self,
+        models: Models,
+        loads: ModelLoads,
+        run_task: Callable[[Task, BetweenSteps], TaskReply],
+        errands: Errands,
+    ) -> None:
+        """Take the models, what loads them, what does a task whose model is there, and what runs errands."""
+        self._models = models
+        self._loads = loads
+        self._errands = errands
+        self._run_task = run_task
+        self._line: deque[Callable[[], None]] = deque()
+
+    def __len__(self) -> int:
+        """Return how much can be done now."""
+        return len(self._line)
+
+    def line_up(self, work: Callable[[], None]) -> None:
+        """Put something in line that is done between two steps."""
+        self._line.append(work)
+
+    def add(self, task: Task, reply: Reply) -> None:
+        """Put a task in line, as soon as its model is there, which is held until the task is done."""
+        if isinstance(task, UnloadModel):
+            self._loads.when_settled(task.reference, partial(self.line_up, partial(self._answer, task, reply, at_once)))
+        elif task.source is None:
+            self.begin(task, reply)
+        else:
+            self._loads.when_loaded(task.source, partial(self._begin_with_model, task, task.source, reply))
+
+    def begin(self, task: Task, reply: Reply) -> None:
+        """Begin a task that needs no model; an errand on any thread, others in the loop."""
+        self._begin(task, partial(self._answer, task, reply))
+
+    def work(self) -> None:
+        """Do the tasks that wait now; those that come meanwhile wait for one step, so that jobs cannot starve."""
+        for _ in range(len(self._line)):
+            self._line.popleft()()
+
+    def _begin_with_model(self, task: Task, source: ModelSource, reply: Reply, error: Exception | None) -> None:
+        if error is not None:
+            reply(told(error, doing="loading a model"))
+            return
+        self._models.hold(source)
+
+        def answer(between_steps: BetweenSteps) -> None:
+            try:
+                self._answer(task, reply, between_steps)
+            finally:
+                self._models.release(source)
+
+        self._begin(task, answer)
+
+    def _begin(self, task: Task, answer: Callable[[BetweenSteps], None]) -> None:
+        if isinstance(task, ERRANDS):
+            self._errands.begin(answer)
+        else:
+            self.line_up(partial(answer, at_once))
+
+    def _answer(self, task: Task, reply: Reply, between_steps: BetweenSteps) -> None:
+        try:
+            answer: TaskReply | PhospheneError = self._run_task(task, between_steps)
+        except Exception as error:
+            answer = told(error, doing=f"doing the task {type(task).__name__}")
+        reply(answer)
