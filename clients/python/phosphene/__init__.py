@@ -23,13 +23,23 @@ from phosphene import (
     stop_rules,
     transforms,
 )
-from phosphene.client import Client, Run, connect, launch
+from phosphene.client import Client, LayerRun, Run, connect, launch
 from phosphene.errors import PhospheneError
 from phosphene.filters import Filters, FilterStatistics
+from phosphene.jobs import Maximization
 from phosphene.kernels import KernelResponse, KernelResponses, LayerKernel, layer_kernel
+from phosphene.layers import (
+    ContactSheet,
+    LayerFailure,
+    LayerFrame,
+    LayerPicture,
+    LayerProgress,
+    LayerResult,
+    LayerSettings,
+    LayerWarning,
+)
 from phosphene.maximizations import (
     Frame,
-    Maximization,
     MaximizationSettings,
     MaximizationWarning,
     Progress,
@@ -39,13 +49,22 @@ from phosphene.models import Layer, Model, ModelReference, ModelSummary
 
 __all__ = [
     "Client",
+    "ContactSheet",
     "FilterStatistics",
     "Filters",
     "Frame",
     "KernelResponse",
     "KernelResponses",
     "Layer",
+    "LayerFailure",
+    "LayerFrame",
     "LayerKernel",
+    "LayerPicture",
+    "LayerProgress",
+    "LayerResult",
+    "LayerRun",
+    "LayerSettings",
+    "LayerWarning",
     "Maximization",
     "MaximizationSettings",
     "MaximizationWarning",

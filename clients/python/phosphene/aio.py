@@ -20,11 +20,14 @@ from weakref import WeakSet
 import grpc
 from numpy.typing import ArrayLike
 
-from phosphene._run import Run, Stream
-from phosphene._wire.building import invalid
+from phosphene._layer_run import LayerRun
+from phosphene._run import Run
+from phosphene._stream import Stream
+from phosphene._wire.building import build, invalid
 from phosphene._wire.channel import open_channel
 from phosphene._wire.filters import decode_filters, encode_filters_request
 from phosphene._wire.kernels import decode_responses, encode_kernel_request
+from phosphene._wire.layers import encode_layer_settings
 from phosphene._wire.maximizations import decode_maximization, encode_settings
 from phosphene._wire.models import decode_model, decode_summary, encode_reference
 from phosphene._wire.statuses import decode_error
@@ -32,12 +35,10 @@ from phosphene._wire.tensors import as_arrays
 from phosphene.embedded import EmbeddedServer
 from phosphene.errors import PhospheneError, Unavailable
 from phosphene.filters import FigureNormalization, Filters
+from phosphene.jobs import Maximization
 from phosphene.kernels import ChannelMode, Kernel, KernelResponses, PaddingMode, Picture
-from phosphene.maximizations import (
-    FrameFormat,
-    Maximization,
-    MaximizationSettings,
-)
+from phosphene.layers import LayerSettings, LayerTarget, PictureFormat
+from phosphene.maximizations import FrameFormat, MaximizationSettings, Precision
 from phosphene.models import Model, ModelReference, ModelSummary
 from phosphene.objectives import Objective
 from phosphene.optimizers import Adam, Optimizer
@@ -47,9 +48,10 @@ from phosphene.stop_rules import StopRule
 from phosphene.transforms import Transform
 from phosphene.v1 import filter_pb2_grpc, maximization_pb2, maximization_pb2_grpc, model_pb2, model_pb2_grpc
 
-__all__ = ["Client", "Run", "connect", "launch"]
+__all__ = ["Client", "LayerRun", "Run", "connect", "launch"]
 
 Response = TypeVar("Response")
+AnyRun = TypeVar("AnyRun", Run, LayerRun)
 DEFAULT_TIMEOUT_SECONDS = 300.0
 """How long a call may take; loading a large model for the first time is the longest of them."""
 
@@ -254,6 +256,8 @@ class Client:
         tensors: bool | None = None,
         linger: float | None = None,
         fixed_inputs: Mapping[str, ArrayLike] | None = None,
+        priority: int | None = None,
+        precision: Precision | None = None,
         timeout: float | None = None,
     ) -> Run:
         """Find the picture that most excites a part of a network; returns when the server has accepted the job.
@@ -282,6 +286,9 @@ class Client:
             linger: Seconds that the job goes on when nobody watches it. Default: it ends at once.
             fixed_inputs: What the inputs of the model that are no picture get, by name: a number, or an array of the
                 input's shape, for all pictures or with one entry for each. Default: what the model's manifest says.
+            priority: The weight of this job's share of the device, 1 to the server's limit. Default: 1.
+            precision: How exactly the network is computed: `float32`, or `bfloat16`, which is faster where the device
+                multiplies it natively and leaves the gradient off by some percent. Default: `float32`.
             timeout: Seconds after which the job is ended. None: never.
 
         Raises:
@@ -289,8 +296,6 @@ class Client:
             NotFound: there is no such model, layer or class; the error has the nearest names.
             Overloaded: too many jobs run.
         """
-        if learning_rate is not None and optimizer is not None:
-            raise invalid("optimizer", expected="optimizer or learning_rate, not both", value="both")
         settings = MaximizationSettings(
             model=model if isinstance(model, ModelReference) else ModelReference(model),
             objective=objective,
@@ -301,7 +306,7 @@ class Client:
             parameterization=parameterization,
             transforms=None if transforms is None else tuple(transforms),
             penalties=tuple(penalties),
-            optimizer=optimizer if learning_rate is None else Adam(learning_rate=learning_rate),
+            optimizer=_optimizer(optimizer, learning_rate),
             stop_rules=tuple(stop_rules),
             frame_every=frame_every,
             frame_interval=frame_interval,
@@ -310,10 +315,133 @@ class Client:
             tensors=tensors,
             linger=linger,
             fixed_inputs=as_arrays(fixed_inputs or {}),
+            priority=priority,
+            precision=precision,
         )
         request = encode_settings(settings)
         self._require_open()
-        return await self._follow(self._maximizations.MaximizeActivation(request, timeout=timeout), owned=True)
+        return await self._follow(Run, self._maximizations.MaximizeActivation(request, timeout=timeout), owned=True)
+
+    async def maximize_layer(
+        self,
+        model: str | ModelReference,
+        layer: str,
+        channels: Iterable[int] | None = None,
+        *,
+        target: LayerTarget | None = None,
+        steps: int | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | None = None,
+        parameterization: Parameterization | None = None,
+        transforms: Sequence[Transform] | None = None,
+        penalties: Sequence[Penalty] = (),
+        optimizer: Optimizer | None = None,
+        learning_rate: float | None = None,
+        stop_rules: Sequence[StopRule] = (),
+        picture_format: PictureFormat | None = None,
+        picture_quality: int | None = None,
+        frame_every: int | None = None,
+        frame_interval: float | None = None,
+        frame_format: FrameFormat | None = None,
+        frame_quality: int | None = None,
+        sheet_columns: int | None = None,
+        sheet_tile: int | None = None,
+        sheet_format: PictureFormat | None = None,
+        sheet_quality: int | None = None,
+        linger: float | None = None,
+        fixed_inputs: Mapping[str, ArrayLike] | None = None,
+        priority: int | None = None,
+        precision: Precision | None = None,
+        timeout: float | None = None,
+    ) -> LayerRun:
+        """Find a picture for each of many channels of a layer; returns when the server has accepted the job.
+
+        What is not explained here is as in `maximize`, for each picture by itself. The picture of a channel is the one
+        that `maximize` finds for that channel alone with the same seed.
+
+        Args:
+            model: The model, or its name.
+            layer: The name of the layer, as `model(...).layers` has it.
+            channels: Indices of the channels, 0-based, each once, in the order in which they are drawn. None: all.
+            target: What is maximized of each: the mean of the `channel` (default), or the `neuron` at its centre.
+            steps: The number of steps of each picture, 1 to 100000. Default: 256.
+            size: (height, width) in pixels, 8 to 4096 a side. Default: that of the model.
+            seed: What the random numbers of every picture are drawn from. Default: the server chooses one.
+            parameterization: How a picture is made of numbers. Default: `parameterizations.fourier()`.
+            transforms: The random changes of each step. None: the default set; empty: none.
+            penalties: What is subtracted from the objective.
+            optimizer: How the numbers are moved. Default: `optimizers.adam()`.
+            learning_rate: Short for `optimizer=optimizers.adam(learning_rate=...)`.
+            stop_rules: Reasons to stop a picture before its last step.
+            picture_format: How finished pictures are compressed: `png`, `jpeg` or `webp`. Default: `png`.
+            picture_quality: The quality of JPEG and WebP, 1 to 100. Default: 90.
+            frame_every: Intermediate pictures every so many steps of a channel. Default: none, or 16 where another
+                choice about frames is made.
+            frame_interval: Instead, at most one intermediate picture of a channel in so many seconds.
+            frame_format: How frames are compressed. Default: `webp`.
+            frame_quality: The quality of JPEG and WebP frames, 1 to 100. Default: 90.
+            sheet_columns: The pictures in a row of the contact sheet. Default: as many as make it square.
+            sheet_tile: The longer side of each picture on it, 8 to 1024 pixels. Default: its own, at most 128.
+            sheet_format: How the contact sheet is compressed. Default: `png`.
+            sheet_quality: The quality of a JPEG or WebP sheet, 1 to 100. Default: 90.
+            linger: Seconds that the job goes on when nobody watches it. Default: it ends at once.
+            fixed_inputs: What the inputs of the model that are no picture get, by name.
+            priority: The weight of the share of the device that all these pictures have together. Default: 1.
+            precision: How exactly the network is computed: `float32` or `bfloat16`. Default: `float32`.
+            timeout: Seconds after which the job is ended. None: never.
+
+        Raises:
+            InvalidArgument: a field is wrong; the error names it.
+            NotFound: there is no such model or layer; the error has the nearest names.
+            LayerUnusable: the layer has no channels that can be maximized.
+            Overloaded: too many jobs run.
+        """
+        settings = LayerSettings(
+            model=model if isinstance(model, ModelReference) else ModelReference(model),
+            layer=layer,
+            channels=() if channels is None else _some(channels),
+            target=target,
+            steps=steps,
+            size=size,
+            seed=seed,
+            parameterization=parameterization,
+            transforms=None if transforms is None else tuple(transforms),
+            penalties=tuple(penalties),
+            optimizer=_optimizer(optimizer, learning_rate),
+            stop_rules=tuple(stop_rules),
+            picture_format=picture_format,
+            picture_quality=picture_quality,
+            frame_every=frame_every,
+            frame_interval=frame_interval,
+            frame_format=frame_format,
+            frame_quality=frame_quality,
+            sheet_columns=sheet_columns,
+            sheet_tile=sheet_tile,
+            sheet_format=sheet_format,
+            sheet_quality=sheet_quality,
+            linger=linger,
+            fixed_inputs=as_arrays(fixed_inputs or {}),
+            priority=priority,
+            precision=precision,
+        )
+        request = encode_layer_settings(settings)
+        self._require_open()
+        return await self._follow(LayerRun, self._maximizations.MaximizeLayer(request, timeout=timeout), owned=True)
+
+    async def watch_layer(self, id: str, *, from_picture: int = 0, timeout: float | None = None) -> LayerRun:
+        """Watch the maximization of a layer that is running or finished; closing the run leaves the job to the others.
+
+        Args:
+            id: The id of the job, `run.id`.
+            from_picture: The `index` of the first picture that is wanted: the number of those that are known already.
+            timeout: Seconds after which watching ends. None: never.
+
+        Raises:
+            NotFound: there never was such a job, or it is forgotten, or it is no layer.
+        """
+        request = build(maximization_pb2.WatchLayerRequest, "", maximization_id=id, from_picture=from_picture)
+        self._require_open()
+        return await self._follow(LayerRun, self._maximizations.WatchLayer(request, timeout=timeout), owned=False)
 
     async def watch(self, id: str, *, from_step: int | None = None, timeout: float | None = None) -> Run:
         """Watch a maximization that is running or finished; closing the run leaves the job to its other watchers.
@@ -328,7 +456,7 @@ class Client:
         """
         request = maximization_pb2.WatchMaximizationRequest(maximization_id=id, from_step=from_step)
         self._require_open()
-        return await self._follow(self._maximizations.WatchMaximization(request, timeout=timeout), owned=False)
+        return await self._follow(Run, self._maximizations.WatchMaximization(request, timeout=timeout), owned=False)
 
     async def maximization(self, id: str) -> Maximization:
         """Describe a maximization.
@@ -341,7 +469,7 @@ class Client:
         return decode_maximization(response.maximization)
 
     async def maximizations(self) -> tuple[Maximization, ...]:
-        """List the maximizations that the server remembers, the newest first."""
+        """List the maximizations that the server remembers, those of layers too, the newest first."""
         jobs: list[Maximization] = []
         token = ""
         while True:
@@ -384,8 +512,22 @@ class Client:
         if self._closed:
             raise Unavailable("this client is closed")
 
-    async def _follow(self, stream: Stream, *, owned: bool) -> Run:
+    async def _follow(self, kind: type[AnyRun], stream: Stream, *, owned: bool) -> AnyRun:
         self._streams.add(stream)
-        run = Run(stream, cancel=self.cancel, explain=self._explain, owned=owned)
+        run = kind(stream, cancel=self.cancel, explain=self._explain, owned=owned)
         await run.accept()
         return run
+
+
+def _optimizer(optimizer: Optimizer | None, learning_rate: float | None) -> Optimizer | None:
+    if learning_rate is not None and optimizer is not None:
+        raise invalid("optimizer", expected="optimizer or learning_rate, not both", value="both")
+    return optimizer if learning_rate is None else Adam(learning_rate=learning_rate)
+
+
+def _some(channels: Iterable[int]) -> tuple[int, ...]:
+    """The channels; an empty list is refused, as the contract takes it for all."""
+    chosen = tuple(channels)
+    if not chosen:
+        raise invalid("channels", expected="at least one channel, or None for all", value=[])
+    return chosen

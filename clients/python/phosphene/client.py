@@ -6,8 +6,7 @@ and from several threads at once.
 
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from phosphene import aio
 from phosphene._loop import BackgroundLoop
+from phosphene._runs import LayerRun, Run
 from phosphene.embedded import EmbeddedServer
-from phosphene.errors import PhospheneError
-from phosphene.maximizations import Event, Frame, MaximizationSettings, MaximizationWarning, Progress, Result
+
+__all__ = ["Client", "LayerRun", "Run", "connect", "launch"]
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -65,12 +65,24 @@ def _blocking(
 
 def _running(
     method: Callable[Concatenate[aio.Client, Arguments], Awaitable[aio.Run]],
-) -> Callable[Concatenate["Client", Arguments], "Run"]:
+) -> Callable[Concatenate["Client", Arguments], Run]:
     """The same for a method that starts or watches a maximization."""
 
     @wraps(method)
-    def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> "Run":
-        return Run(client._loop.run(method(client._client, *args, **kwargs)), client)
+    def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Run:
+        return Run(client._loop.run(method(client._client, *args, **kwargs)), loop=client._loop, client=client)
+
+    return call
+
+
+def _running_layer(
+    method: Callable[Concatenate[aio.Client, Arguments], Awaitable[aio.LayerRun]],
+) -> Callable[Concatenate["Client", Arguments], LayerRun]:
+    """The same for a method that starts or watches the maximization of a layer."""
+
+    @wraps(method)
+    def call(client: "Client", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> LayerRun:
+        return LayerRun(client._loop.run(method(client._client, *args, **kwargs)), loop=client._loop, client=client)
 
     return call
 
@@ -96,6 +108,8 @@ class Client:
     apply_kernel = _blocking(aio.Client.apply_kernel)
     maximize = _running(aio.Client.maximize)
     watch = _running(aio.Client.watch)
+    maximize_layer = _running_layer(aio.Client.maximize_layer)
+    watch_layer = _running_layer(aio.Client.watch_layer)
     maximization = _blocking(aio.Client.maximization)
     maximizations = _blocking(aio.Client.maximizations)
     cancel = _blocking(aio.Client.cancel)
@@ -133,86 +147,3 @@ def _close(loop: BackgroundLoop, client: aio.Client, server: EmbeddedServer | No
         loop.stop()
         if server is not None:
             server.stop()
-
-
-class Run:
-    """A maximization that is streamed. Iterate it for its frames; `result()` gives the pictures.
-
-    The events are pulled from the server as they are asked for: a slow reader loses intermediate frames, which are
-    counted in `frame.dropped`, never the result. Each event is given once, to whichever of the iterations asks first.
-    Unless it was started with `linger`, the job ends when the run is closed or forgotten. Interrupting the wait
-    (Ctrl-C) cancels a job that this run started.
-    """
-
-    def __init__(self, run: aio.Run, client: Client) -> None:
-        self._run = run
-        self._client = client  # a run that is in use keeps its client, and an embedded server, alive
-        self._loop = client._loop
-
-    @property
-    def id(self) -> str:
-        """The id by which any client of the server reaches the job."""
-        return self._run.id
-
-    @property
-    def settings(self) -> MaximizationSettings:
-        """The request with every default filled in."""
-        return self._run.settings
-
-    @property
-    def progress(self) -> Progress | None:
-        """The latest progress; None before the first."""
-        return self._run.progress
-
-    @property
-    def warnings(self) -> tuple[MaximizationWarning, ...]:
-        """All warnings so far."""
-        return self._run.warnings
-
-    def __iter__(self) -> Iterator[Frame]:
-        for event in self.events():
-            if isinstance(event, Frame):
-                yield event
-
-    def events(self) -> Iterator[Event]:
-        """Everything that happens, in order: progress, frames, warnings, and last the result."""
-        while (event := self._wait(self._run.next_event())) is not None:
-            yield event
-
-    def result(self) -> Result:
-        """What was found; waits for the end of the job and passes over the events until then.
-
-        Raises:
-            PhospheneError: the job failed, or the connection did.
-        """
-        return self._wait(self._run.result())
-
-    def cancel(self) -> bool:
-        """End the job before its next step; `result()` then gives what it has found so far.
-
-        Returns:
-            Whether it had not ended before.
-        """
-        return self._loop.run(self._run.cancel())
-
-    def close(self) -> None:
-        """Stop watching; this ends a job that was started without `linger`."""
-        self._loop.run(self._run.close())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _wait(self, answer: Awaitable[Answer]) -> Answer:
-        try:
-            return self._loop.run(answer)
-        except KeyboardInterrupt:
-            # The interrupted wait has closed the stream; a job that lingers has to be told.
-            if self._run.owned:
-                with suppress(PhospheneError):
-                    self.cancel()
-            raise

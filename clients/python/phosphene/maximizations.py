@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from phosphene.transforms import Transform
 
 FrameFormat = Literal["png", "jpeg", "webp"]
 StopReason = Literal["steps", "target", "plateau", "cancelled"]
-MaximizationState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class MaximizationSettings:
     linger: float | None = None
     fixed_inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)
     """What the inputs of the model that are no picture get, by name."""
+    priority: int | None = None
+    precision: Precision | None = None
 
 
 class _Pictures:
@@ -85,7 +86,7 @@ class Progress:
     remaining_seconds: float | None
     """At this speed; None while it is not known."""
     queue_position: int
-    """The number of jobs that are started before this one; 0 when it runs."""
+    """The place of the job in the queue, 1 for the next; 0 when it runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,17 +143,3 @@ class Result(_Pictures):
 
 
 Event = Progress | Frame | MaximizationWarning | Result
-
-
-@dataclass(frozen=True)
-class Maximization:
-    """A job as the server knows it."""
-
-    id: str
-    state: MaximizationState
-    settings: MaximizationSettings
-    progress: Progress
-    create_time: datetime
-    """In UTC."""
-    error: str
-    """Why it failed; empty otherwise."""

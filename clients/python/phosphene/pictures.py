@@ -9,10 +9,10 @@ from PIL import Image
 
 
 def decode(data: bytes) -> Image.Image:
-    """The picture in the bytes of a PNG, JPEG or WebP file, wholly read."""
+    """The picture in the bytes of a PNG, JPEG or WebP file, wholly read; colours of a palette become RGB."""
     picture = Image.open(io.BytesIO(data))
     picture.load()
-    return picture
+    return picture.convert("RGB") if picture.mode == "P" else picture
 
 
 def encode_png(picture: Image.Image) -> bytes:

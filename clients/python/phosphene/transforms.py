@@ -48,7 +48,15 @@ class Pad:
     border: Border = "reflect"
 
 
-Transform = Jitter | Scale | Rotate | Noise | Pad
+@dataclass(frozen=True)
+class Resize:
+    """The size at which the network sees the picture."""
+
+    size: tuple[int, int]
+    """(height, width)."""
+
+
+Transform = Jitter | Scale | Rotate | Noise | Pad | Resize
 
 
 def jitter(*, pixels: float | None = None, fraction: float | None = None) -> Jitter:
@@ -81,3 +89,8 @@ def noise(*, standard_deviation: float) -> Noise:
 def pad(*, pixels: int, border: Border = "reflect") -> Pad:
     """Put a margin of so many pixels on each side; `border` is what stands there, and beyond any moved border."""
     return Pad(pixels, border)
+
+
+def resize(*, height: int, width: int) -> Resize:
+    """Show the network the picture, with its margins, at this size; drawn in one sampling with the other transforms."""
+    return Resize((height, width))

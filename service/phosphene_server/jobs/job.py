@@ -1,9 +1,9 @@
 """One maximization: its state, its watchers, and when it ends for want of them."""
 
-import asyncio
 from collections.abc import Callable
 
 from phosphene_server.errors import PhospheneError
+from phosphene_server.jobs.audience import Audience
 from phosphene_server.jobs.history import FrameHistory
 from phosphene_server.jobs.watch import Watch
 from phosphene_server.values.maximization import (
@@ -48,8 +48,9 @@ class Job:
         self.number = number
         self.state: MaximizationState = "queued"
         self._accepted = accepted
-        self._create_time = create_time
+        self.create_time = create_time
         self._cancel = cancel
+        self._audience: Audience[MaximizationEvent] = Audience(linger=accepted.settings.linger, cancel=cancel)
         self._progress = MaximizationProgress(
             step=0, steps=accepted.settings.steps, queue_position=accepted.queue_position
         )
@@ -57,8 +58,6 @@ class Job:
         self._last_frame_step = -1
         self._result: MaximizationResult | None = None
         self._error: PhospheneError | None = None
-        self._watches: set[Watch] = set()
-        self._farewell: asyncio.TimerHandle | None = None
 
     @property
     def job_id(self) -> str:
@@ -76,6 +75,11 @@ class Job:
         return self._result is not None or self._error is not None
 
     @property
+    def queue_position(self) -> int:
+        """How many jobs the worker starts before it, as it last said; 0: it runs, or will at once."""
+        return self._progress.queue_position
+
+    @property
     def remaining_seconds(self) -> float | None:
         """The time left, as far as it is known."""
         return self._progress.remaining
@@ -87,14 +91,13 @@ class Job:
             state=self.state,
             settings=self.settings,
             progress=self._progress,
-            create_time=self._create_time,
+            create_time=self.create_time,
             error=str(self._error) if self._error else "",
         )
 
     def watch(self, *, from_step: int | None = None) -> Watch:
         """Return a new watcher: `accepted`, the kept frames from a step on if asked for, what happens from now on."""
-        self._stop_farewell()
-        watch = Watch(self._left)
+        watch = Watch(self._audience.leave)
         watch.push(self._accepted)
         if from_step is not None:
             watch.replay(self._history, from_step=from_step)
@@ -103,7 +106,7 @@ class Job:
         if self.ended:
             watch.end(self._error)
         else:
-            self._watches.add(watch)
+            self._audience.join(watch)
         return watch
 
     def cancel(self) -> bool:
@@ -117,7 +120,7 @@ class Job:
         if progress.step >= self._progress.step:
             self._started(progress.step, progress.queue_position)
             self._progress = progress
-            self._tell(progress)
+            self._audience.tell(progress)
 
     def framed(self, frame: MaximizationFrame) -> None:
         """Take a frame."""
@@ -125,11 +128,11 @@ class Job:
             self._last_frame_step = frame.step
             self._started(frame.step, 0)
             self._history.append(frame)
-            self._tell(frame)
+            self._audience.tell(frame)
 
     def warned(self, warning: MaximizationWarning) -> None:
         """Take a warning."""
-        self._tell(warning)
+        self._audience.tell(warning)
 
     def finished(self, result: MaximizationResult) -> None:
         """Take the result."""
@@ -138,45 +141,19 @@ class Job:
         self._progress = MaximizationProgress(
             step=result.step, steps=self.settings.steps, objective=result.objective, remaining=0.0
         )
-        self._tell(result)
-        self._end()
+        self._audience.tell(result)
+        self._audience.end()
 
     def failed(self, error: PhospheneError) -> None:
         """Take that it could not go on."""
         self.state = "failed"
         self._error = error
-        self._end()
+        self._audience.end(error)
 
     def forget(self) -> None:
         """Let go of the timer, for a job that is kept no longer."""
-        self._stop_farewell()
+        self._audience.forget()
 
     def _started(self, step: int, queue_position: int) -> None:
         if step > 0 or queue_position == 0:
             self.state = "running"
-
-    def _tell(self, event: MaximizationEvent) -> None:
-        for watch in self._watches:
-            watch.push(event)
-
-    def _end(self) -> None:
-        self._stop_farewell()
-        for watch in self._watches:
-            watch.end(self._error)
-        self._watches.clear()
-
-    def _left(self, watch: Watch) -> None:
-        """Let a watcher go; the last one leaves the job to itself."""
-        self._watches.discard(watch)
-        if self._watches or self.ended:
-            return
-        if self.settings.linger > 0:
-            self._stop_farewell()
-            self._farewell = asyncio.get_running_loop().call_later(self.settings.linger, self._cancel)
-        else:
-            self._cancel()
-
-    def _stop_farewell(self) -> None:
-        if self._farewell is not None:
-            self._farewell.cancel()
-            self._farewell = None

@@ -8,15 +8,11 @@ A watcher that asked for old frames first reads them from the history that all w
 other events, and changes over to the live ones when it has caught up.
 """
 
-import asyncio
-import copy
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
-from phosphene_server.errors import PhospheneError
 from phosphene_server.jobs.history import FrameHistory
+from phosphene_server.jobs.watcher import Watcher
 from phosphene_server.values.maximization import (
     MaximizationAccepted,
     MaximizationEvent,
@@ -25,20 +21,17 @@ from phosphene_server.values.maximization import (
 )
 
 
-class Watch:
+class Watch(Watcher[MaximizationEvent]):
     """An asynchronous iterator over the events of a job; leaving its `with` block tells the job that nobody reads."""
 
-    def __init__(self, leave: Callable[["Watch"], None]) -> None:
+    def __init__(self, leave: Callable[[Watcher[MaximizationEvent]], None]) -> None:
         """Take what is called once when the watcher leaves."""
-        self._leave: Callable[[Watch], None] | None = leave
+        super().__init__(leave)
         self._waiting: list[MaximizationEvent] = []
         self._history: FrameHistory | None = None
         self._place = 0
         self._dropped = 0
         """The frames that this watcher has lost so far because it was slow."""
-        self._ended = False
-        self._error: PhospheneError | None = None
-        self._changed = asyncio.Event()
 
     def replay(self, history: FrameHistory, *, from_step: int) -> None:
         """Read the frames of this step and later from the history first."""
@@ -56,39 +49,6 @@ class Watch:
             self._waiting.append(event)
         self._changed.set()
 
-    def end(self, error: PhospheneError | None = None) -> None:
-        """Take that nothing more happens; an error is raised to the watcher after all that waits."""
-        self._ended = True
-        self._error = error
-        self._changed.set()
-
-    def close(self) -> None:
-        """Leave the job. Doing so again does nothing."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave(self)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> MaximizationEvent:
-        while (event := self._next()) is None:
-            if self._error is not None:
-                raise copy.copy(self._error)  # each watcher gets its own, as a traceback is written into it
-            if self._ended:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        return replace(event, dropped=self._dropped) if isinstance(event, MaximizationFrame) else event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _push_frame(self, frame: MaximizationFrame) -> None:
         if self._history is not None:
             return  # it is in the history, and will be read there
@@ -102,6 +62,11 @@ class Watch:
         return before - len(self._waiting)
 
     def _next(self) -> MaximizationEvent | None:
+        event = self._next_of_both()
+        return replace(event, dropped=self._dropped) if isinstance(event, MaximizationFrame) else event
+
+    def _next_of_both(self) -> MaximizationEvent | None:
+        """Return what comes next of the history and of what waits."""
         frame = self._old_frame()
         if frame is not None and not (self._waiting and _comes_before(self._waiting[0], frame)):
             self._place += 1

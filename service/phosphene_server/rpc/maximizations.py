@@ -38,6 +38,22 @@ class MaximizationServicer(MaximizationServiceServicer):
             async for event in watch:
                 yield pb.WatchMaximizationResponse(event=to_message(event, pb.MaximizationEvent))
 
+    async def MaximizeLayer(
+        self, request: pb.MaximizeLayerRequest, context: object
+    ) -> AsyncIterator[pb.MaximizeLayerResponse]:
+        """Start the maximization of a layer and stream its events."""
+        wanted = to_value(request, values.MaximizeLayerRequest)
+        with await self._board.start_layer(wanted) as watch:
+            async for event in watch:
+                yield pb.MaximizeLayerResponse(event=to_message(event, pb.LayerEvent))
+
+    async def WatchLayer(self, request: pb.WatchLayerRequest, context: object) -> AsyncIterator[pb.WatchLayerResponse]:
+        """Stream the events of the maximization of a layer."""
+        wanted = to_value(request, values.WatchLayerRequest)
+        with self._board.watch_layer(wanted) as watch:
+            async for event in watch:
+                yield pb.WatchLayerResponse(event=to_message(event, pb.LayerEvent))
+
     async def GetMaximization(self, request: pb.GetMaximizationRequest, context: object) -> pb.GetMaximizationResponse:
         """Describe a maximization."""
         job = self._board.describe(to_value(request, values.GetMaximizationRequest))

@@ -46,6 +46,22 @@ def array(message: tensor_pb2.Tensor) -> np.ndarray:
     return np.frombuffer(message.data, name).reshape(message.shape)
 
 
+def layer_event(**kind) -> maximization_pb2.LayerEvent:
+    return maximization_pb2.LayerEvent(**kind)
+
+
+def layer_progress(finished: int, pictures: int, *, queue_position: int = 0) -> maximization_pb2.LayerProgress:
+    return maximization_pb2.LayerProgress(
+        finished=finished,
+        pictures=pictures,
+        step=64 * finished,
+        steps=64 * pictures,
+        pictures_per_minute=90,
+        remaining=Duration(seconds=61),
+        queue_position=queue_position,
+    )
+
+
 def rich_status(code: int, message: str, *details) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata of a google.rpc.Status."""
     status = status_pb2.Status(code=code, message=message)
@@ -170,6 +186,8 @@ class Maximizations(maximization_pb2_grpc.MaximizationServiceServicer):
         self.closed = asyncio.Event()
         self.hang_after_frames = False
         self.fail_after_frames = False
+        self.hang_before_channel = None
+        self.listed_layer = False
 
     async def MaximizeActivation(self, request, context):  # noqa: N802
         self.requests.append(request)
@@ -188,17 +206,79 @@ class Maximizations(maximization_pb2_grpc.MaximizationServiceServicer):
         async for event in self._events(maximization_pb2.MaximizeActivationRequest(steps=64), context):
             yield maximization_pb2.WatchMaximizationResponse(event=event)
 
+    async def MaximizeLayer(self, request, context):  # noqa: N802
+        self.requests.append(request)
+        accepted = self._accepted_layer(request)
+        yield maximization_pb2.MaximizeLayerResponse(event={"accepted": accepted})
+        try:
+            async for event in self._layer_events(accepted.settings, context):
+                yield maximization_pb2.MaximizeLayerResponse(event=event)
+        finally:
+            self.closed.set()
+
+    async def WatchLayer(self, request, context):  # noqa: N802
+        self.requests.append(request)
+        accepted = self._accepted_layer(maximization_pb2.MaximizeLayerRequest(layer="conv1"))
+        yield maximization_pb2.WatchLayerResponse(event={"accepted": accepted})
+        async for event in self._layer_events(accepted.settings, context):
+            if not event.HasField("picture") or event.picture.index >= request.from_picture:
+                yield maximization_pb2.WatchLayerResponse(event=event)
+
     async def GetMaximization(self, request, context):  # noqa: N802
         return maximization_pb2.GetMaximizationResponse(maximization=self._job(request.maximization_id))
 
     async def ListMaximizations(self, request, context):  # noqa: N802
         if not request.page_token:
             return maximization_pb2.ListMaximizationsResponse(maximizations=[self._job("b")], next_page_token="x")
-        return maximization_pb2.ListMaximizationsResponse(maximizations=[self._job("a")])
+        jobs = [self._job("a"), *([self._layer_job()] if self.listed_layer else [])]
+        return maximization_pb2.ListMaximizationsResponse(maximizations=jobs)
 
     async def CancelMaximization(self, request, context):  # noqa: N802
         self.cancelled.append(request.maximization_id)
         return maximization_pb2.CancelMaximizationResponse(cancelled=True)
+
+    def _accepted_layer(self, request):
+        settings = maximization_pb2.MaximizeLayerRequest()
+        settings.CopyFrom(request)
+        if not settings.channels:
+            settings.channels.extend(range(8))
+        if not settings.HasField("seed"):
+            settings.seed = 7
+        return maximization_pb2.LayerAccepted(
+            maximization_id="layer-1", settings=settings, pictures=len(settings.channels)
+        )
+
+    async def _layer_events(self, settings, context):
+        """The last channel comes first; channel 5, if it is asked for, fails."""
+        channels = list(settings.channels)
+        finished = 0
+        for channel in reversed(channels):
+            if channel == 5:
+                yield layer_event(failure={"channel": 5, "reason": "OVERLOADED", "message": "the memory is full"})
+                continue
+            if channel == self.hang_before_channel:
+                await asyncio.sleep(60)
+            if settings.frames.every_steps:
+                frame = {"channel": channel, "step": 16, "image": picture((16, 0, channel)), "objective": 1.5}
+                yield layer_event(frame=frame)
+            done = {"index": finished, "channel": channel, "image": picture((200, 100, channel)), "stop_reason": 1}
+            yield layer_event(picture={**done, "objective": channel + 0.5, "step": 64})
+            finished += 1
+            yield layer_event(progress=layer_progress(finished, len(channels)))
+        yield layer_event(
+            warning={"channel": channels[0], "step": 3, "reason": "NO_GRADIENT", "message": "Nothing moves."}
+        )
+        if self.fail_after_frames:
+            await self._overloaded(context)
+        good = [channel for channel in channels if channel != 5]
+        sheet = {"image": picture((1, 2, 3)), "channels": good, "columns": 3, "tile": {"height": 4, "width": 6}}
+        failed = [channel for channel in channels if channel == 5]
+        yield layer_event(
+            result={
+                "finished": finished, "failed_channels": failed, "sheet": sheet if good else None,
+                "duration": Duration(seconds=2),
+            }
+        )  # fmt: skip
 
     def _job(self, job_id):
         settings = maximization_pb2.MaximizeActivationRequest(
@@ -207,6 +287,14 @@ class Maximizations(maximization_pb2_grpc.MaximizationServiceServicer):
         )
         progress = maximization_pb2.MaximizationProgress(step=3, steps=8, objective=[1.5])
         return maximization_pb2.Maximization(maximization_id=job_id, state=2, settings=settings, progress=progress)
+
+    def _layer_job(self):
+        return maximization_pb2.Maximization(
+            maximization_id="layer-1",
+            state=2,
+            layer_settings=self._accepted_layer(maximization_pb2.MaximizeLayerRequest(layer="conv1")).settings,
+            layer_progress=layer_progress(3, 8),
+        )
 
     async def _check(self, request, context):
         if request.steps <= 100_000:

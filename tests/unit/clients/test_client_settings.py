@@ -7,8 +7,10 @@ import pytest
 
 from phosphene import errors, objectives, optimizers, parameterizations, penalties, stop_rules, transforms
 from phosphene._wire import choices
+from phosphene._wire.layers import decode_layer_settings, encode_layer_settings
 from phosphene._wire.maximizations import decode_settings, encode_settings
 from phosphene._wire.tensors import as_arrays
+from phosphene.layers import LayerSettings
 from phosphene.maximizations import MaximizationSettings
 from phosphene.models import ModelReference
 from phosphene.v1 import maximization_pb2 as pb
@@ -29,6 +31,7 @@ EVERYTHING = MaximizationSettings(
         transforms.rotate(degrees=10),
         transforms.noise(standard_deviation=0.0625),
         transforms.pad(pixels=4, border="gray"),
+        transforms.resize(height=32, width=48),
     ),
     penalties=(penalties.total_variation(weight=0.5), penalties.l1(weight=0.25), penalties.l2(weight=2)),
     optimizer=optimizers.adam(learning_rate=0.125, beta1=0.5, beta2=0.75),
@@ -38,12 +41,60 @@ EVERYTHING = MaximizationSettings(
     frame_quality=80,
     tensors=True,
     linger=30.0,
+    priority=3,
+    precision="bfloat16",
 )
+
+
+LAYER = LayerSettings(ModelReference("tiny"), "conv1")
+WHOLE_LAYER = LayerSettings(
+    layer="conv1",
+    channels=(4, 0, 2),
+    target="neuron",
+    picture_format="webp",
+    picture_quality=70,
+    sheet_columns=5,
+    sheet_tile=48,
+    sheet_format="jpeg",
+    sheet_quality=60,
+    **{
+        name: value
+        for name, value in vars(EVERYTHING).items()
+        if name not in ("objective", "pictures", "tensors")
+    },
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("settings", [MINIMAL, EVERYTHING])
 def test_settings_survive_the_wire(settings):
     assert decode_settings(encode_settings(settings)) == settings
+
+
+@pytest.mark.parametrize("settings", [LAYER, WHOLE_LAYER])
+def test_the_settings_of_a_layer_survive_the_wire(settings):
+    assert decode_layer_settings(encode_layer_settings(settings)) == settings
+
+
+def test_every_setting_of_a_layer_is_tried():
+    untried = {name for name, value in vars(WHOLE_LAYER).items() if value == getattr(LAYER, name)}
+    assert untried == {"layer", "frame_every", "fixed_inputs"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"channels": (0, -1)}, "channels"),
+        ({"target": "row"}, "target"),
+        ({"picture_format": "gif"}, "encoding.format"),
+        ({"sheet_columns": -1}, "sheet.columns"),
+        ({"sheet_format": "gif"}, "sheet.encoding.format"),
+        ({"size": 96}, "size"),
+    ],
+)
+def test_a_value_that_no_field_of_a_layer_can_hold_is_named(changes, field):
+    with pytest.raises(errors.InvalidArgument, match="expected") as caught:
+        encode_layer_settings(replace(LAYER, **changes))
+    assert caught.value.field == field
 
 
 def test_what_is_not_chosen_is_left_unset():
@@ -92,6 +143,9 @@ def test_every_kind_of_the_contract_can_be_chosen(table, message):
         ({"frame_every": 4, "frame_interval": 1.0}, "frames"),
         ({"frame_format": "gif"}, "frames.encoding.format"),
         ({"linger": "long"}, "linger"),
+        ({"transforms": [transforms.resize(height=-1, width=8)]}, "transforms.items[0].resize.size.height"),
+        ({"priority": -1}, "priority"),
+        ({"precision": "float8"}, "precision"),
     ],
 )
 def test_a_value_that_no_field_can_hold_is_named(changes, field):

@@ -22,6 +22,7 @@ from phosphene.cli.objective_syntax import parse_objective
 from phosphene.kernels import layer_kernel
 from phosphene.models import Layer, Model, PixelGrid, Preprocessing, ReceptiveField, TensorSpecification
 from phosphene.pictures import decode
+from phosphene.v1 import maximization_pb2
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ def test_maximize_lays_several_pictures_out_as_a_grid(command, tmp_path):
 
 def test_the_choices_of_maximize_reach_the_server(command, service):
     words = ("--size", "32x48", "--parameterization", "pixels", "--no-transforms", "--learning-rate", "0.5")
+    words += ("--priority", "3", "--precision", "bfloat16")
     assert command("maximize", "tiny", "class:star - 0.5*conv1:3", *words).exit_code == 0
     [request] = service.maximizations.requests
     assert (request.size.height, request.size.width) == (32, 48)
@@ -124,6 +126,7 @@ def test_the_choices_of_maximize_reach_the_server(command, service):
     assert len(request.transforms.items) == 0
     assert request.optimizer.adam.learning_rate == 0.5
     assert request.frames.every_steps == 0
+    assert (request.priority, request.precision) == (3, maximization_pb2.PRECISION_BFLOAT16)
     assert [term.weight for term in request.objective.weighted_sum.terms] == [1, -0.5]
 
 
@@ -160,7 +163,7 @@ def test_what_cannot_be_understood_is_status_two(command, words):
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("demo",), ("models",), ("models", "show"), ("filters",), ("apply",), ("maximize",)]
+    "words", [(), ("demo",), ("models",), ("models", "show"), ("filters",), ("apply",), ("maximize",), ("atlas",)]
 )
 def test_every_command_teaches(words):
     answer = CliRunner().invoke(app, [*words, "--help"])

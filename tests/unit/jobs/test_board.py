@@ -157,7 +157,7 @@ async def test_jobs_that_are_being_prepared_count(make_board: MakeBoard, worker:
 
 
 async def test_a_job_is_told_how_many_start_before_it(make_board: MakeBoard) -> None:
-    board = make_board(maximum_running_jobs=2)
+    board = make_board(maximum_running_lanes=2)
     positions = [(await anext(await board.start(request()))).queue_position for _ in range(4)]
     assert positions == [0, 0, 1, 2]
 

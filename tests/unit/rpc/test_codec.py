@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from phosphene.v1 import filter_pb2, kernel_pb2, maximization_pb2, model_pb2
+from phosphene_server.jobs.layer_request import SHARED_FIELDS
 from phosphene_server.rpc.codec import to_message, to_value
 from phosphene_server.rpc.descriptors import choices, union_of
 from phosphene_server.values import filter as filter_values
@@ -20,9 +21,11 @@ from phosphene_server.values.maximization import (
     AdamOptimizer,
     ClassLogitObjective,
     FrameOptions,
+    LayerEvent,
     MaximizationEvent,
     MaximizationFrame,
     MaximizeActivationRequest,
+    MaximizeLayerRequest,
 )
 from tests.unit.jobs.front_fakes import filters, frame, model, request, result
 
@@ -51,8 +54,10 @@ def test_every_request_and_response_has_its_value() -> None:
         for name in messages.DESCRIPTOR.message_types_by_name
         if name.endswith(("Request", "Response"))
     }
-    # The events of the two streams are told as they are, without the message around each.
-    streamed = {"MaximizeActivationResponse", "WatchMaximizationResponse"}
+    # The events of the streams are told as they are, without the message around each.
+    streamed = {
+        f"{call}Response" for call in ("MaximizeActivation", "WatchMaximization", "MaximizeLayer", "WatchLayer")
+    }
     assert {descriptor.name for descriptor, _ in SERVICE_MESSAGES} | streamed == wanted
 
 
@@ -63,6 +68,25 @@ def test_messages_and_values_agree_field_by_field(descriptor: Descriptor, value:
 
 def test_the_events_agree_field_by_field() -> None:
     compare_message(maximization_pb2.MaximizationEvent.DESCRIPTOR, MaximizationEvent, seen=set())
+    compare_message(maximization_pb2.LayerEvent.DESCRIPTOR, LayerEvent, seen=set())
+
+
+def test_a_layer_and_its_pictures_share_fields_of_the_same_name_number_and_type() -> None:
+    layer = maximization_pb2.MaximizeLayerRequest.DESCRIPTOR.fields_by_name
+    single = maximization_pb2.MaximizeActivationRequest.DESCRIPTOR.fields_by_name
+    # What one picture has and a layer has not: the objective follows from layer and target, and there is one of each.
+    assert set(single) - set(layer) == {"objective", "pictures", "result"}
+    for name in SHARED_FIELDS:
+        assert (layer[name].number, layer[name].type) == (single[name].number, single[name].type)
+        assert layer[name].message_type == single[name].message_type
+    hints = [get_type_hints(kind, include_extras=True) for kind in (MaximizeLayerRequest, MaximizeActivationRequest)]
+    defaults = [
+        {field.name: (field.default, field.default_factory) for field in dataclasses.fields(kind)}
+        for kind in (MaximizeLayerRequest, MaximizeActivationRequest)
+    ]
+    for name in SHARED_FIELDS:
+        assert hints[0][name] == hints[1][name]
+        assert defaults[0][name] == defaults[1][name] or name == "frames"
 
 
 def compare_message(descriptor: Descriptor, value: Any, *, seen: set[tuple[str, Any]]) -> None:

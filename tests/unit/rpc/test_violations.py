@@ -1,5 +1,7 @@
 """Bad input in every field of every request: the path of the field, the value and what is allowed."""
 
+from collections.abc import Callable
+
 import pytest
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
@@ -12,6 +14,7 @@ from phosphene_server.values import filter as filter_values
 from phosphene_server.values import kernel as kernel_values
 from phosphene_server.values import maximization as maximization_values
 from phosphene_server.values import model as model_values
+from phosphene_server.values.maximization import FrameOptions, JitterTransform
 
 MODULES = {
     model_pb2: model_values,
@@ -128,8 +131,9 @@ MAXIMIZE = [
     *between("parameterization.fourier.standard_deviation", "0", "10"),
     *between("parameterization.fourier.decay", "0", "3", above="nan"),
     *between("parameterization.pixels.standard_deviation", "0", "10", above="inf"),
-    ("transforms { items {} }", "transforms.items[0]", "one of 'jitter', 'scale', 'rotate', 'noise', 'pad', got"),
+    ("transforms { items {} }", "transforms.items[0]", "one of 'jitter', 'scale', 'rotate', 'noise', 'pad', 'resize'"),
     ("transforms {" + "items { pad {} }" * 33 + "}", "transforms.items", "at most 32 items, got 33 items"),
+    ("transforms { items { jitter {} } }", "transforms.items[0].jitter", "exactly one of 'pixels' and 'fraction'"),
     *between("transforms.items[0].jitter.pixels", "0", "4096"),
     *between("transforms.items[0].jitter.fraction", "0", "1"),
     *between("transforms.items[0].scale.minimum", "0.1", "10"),
@@ -139,6 +143,12 @@ MAXIMIZE = [
     *between("transforms.items[0].noise.standard_deviation", "0", "1"),
     ("transforms { items { pad { pixels: 513 } } }", "transforms.items[0].pad.pixels", "a number of at most 512"),
     ("transforms { items { pad { border: 5 } } }", "transforms.items[0].pad.border", "'reflect' or 'gray', got 5"),
+    ("transforms { items { resize {} } }", "transforms.items[0].resize.size", "a value, got nothing"),
+    (
+        "transforms { items { resize { size { height: 8 width: 4097 } } } }",
+        "transforms.items[0].resize.size.width",
+        "a number of at most 4096, got 4097",
+    ),
     ("penalties { weight: 1 }", "penalties[0].penalty", "one of 'total_variation', 'l1', 'l2', got nothing"),
     ("penalties { weight: -1 penalty { l1 {} } }", "penalties[0].weight", "a number of at least 0, got -1.0"),
     ("penalties { weight: inf penalty { l1 {} } }", "penalties[0].weight", "a finite number, got inf"),
@@ -162,6 +172,19 @@ MAXIMIZE = [
     ('fixed_inputs { name: "mask" }', "fixed_inputs[0].value", "a value, got nothing"),
     ("fixed_inputs { value { data_type: 4 data: 'a' } }", "fixed_inputs[0].name", "at least 1 character, got ''"),
     *tensor("fixed_inputs[0].value", 'fixed_inputs { name: "mask" value {', "} }"),
+    *number("priority", below="0", above="1001", limits=("of at least 1", "of at most 1000")),
+    ("precision: 9", "precision", "'float32' or 'bfloat16', got 9"),
+]
+# The fields of a request for a layer that are those of one for a picture are the same annotations.
+LAYER = [
+    *number("steps", below="0", above="100001", limits=("of at least 1", "of at most 100000")),
+    ("penalties { weight: 1 }", "penalties[0].penalty", "one of 'total_variation', 'l1', 'l2', got nothing"),
+    ("channels: 1 " * 16_385, "channels", "at most 16384 items, got 16385 items"),
+    ("target: 9", "target", "'channel' or 'neuron', got 9"),
+    *encoding("encoding"),
+    *number("sheet.columns", below="0", above="4097", limits=("of at least 1", "of at most 4096")),
+    *number("sheet.tile_size", below="7", above="1025", limits=("of at least 8", "of at most 1024")),
+    *encoding("sheet.encoding"),
 ]
 EXTRACT = [
     ("layer: ''", "layer", "at least 1 character, got ''"),
@@ -211,12 +234,16 @@ TABLE = [
     *cases("ListModels", PAGE),
     *cases("ListMaximizations", PAGE),
     *(row for name in ("Get", "Cancel", "Watch") for row in cases(f"{name}Maximization", IDENTIFIER)),
+    *cases("WatchLayer", IDENTIFIER),
     *cases("ExtractFilters", MODEL_REFERENCE, rest="layer: 'a'"),
     *cases("ExtractFilters", EXTRACT[:2], rest=MODEL),
     *cases("ExtractFilters", EXTRACT[2:], rest=f"{MODEL} layer: 'a'"),
     *cases("MaximizeActivation", MODEL_REFERENCE, rest=OBJECTIVE),
     *cases("MaximizeActivation", MAXIMIZE[:11], rest=MODEL),
     *cases("MaximizeActivation", MAXIMIZE[11:], rest=f"{MODEL} {OBJECTIVE}"),
+    *cases("MaximizeLayer", MODEL_REFERENCE, rest="layer: 'a'"),
+    *cases("MaximizeLayer", EXTRACT[:2], rest=MODEL),
+    *cases("MaximizeLayer", LAYER, rest=f"{MODEL} layer: 'a'"),
     *cases("ApplyKernel", IMAGES, rest=NAMED),
     *cases("ApplyKernel", KERNEL, rest=IMAGE),
     *cases("ApplyKernel", APPLY, rest=f"{IMAGE} {NAMED}"),
@@ -240,6 +267,22 @@ def test_bad_input_is_told_by_field_and_expectation(name: str, text: str, field:
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("make", "expected", "got"),
+    [
+        (JitterTransform, "exactly one of 'pixels' and 'fraction'", "nothing"),
+        (lambda: JitterTransform(4.0, 0.1), "exactly one of 'pixels' and 'fraction'", "both"),
+        (lambda: FrameOptions(every_steps=4, interval=1.0), "at most one of 'every_steps' and 'interval'", "both"),
+    ],
+)
+def test_what_the_contract_cannot_say_twice_the_values_do_not_either(
+    make: Callable[[], object], expected: str, got: str
+) -> None:
+    with pytest.raises(ValueError, match=r"exactly one|at most one") as caught:
+        make()
+    assert caught.value.args == ("", expected, got)
+
+
 # Any value of these is right as far as the contract alone can say.
 FREE = {
     "bool": "either value",
@@ -247,6 +290,7 @@ FREE = {
     "filters": "any number; the worker knows how many there are",
     "seed": "any number",
     "from_step": "any number",
+    "from_picture": "any number",
     "page_token": "checked by the lists, see test_board.py",
     "data": "the bytes of a picture are checked by the worker",
     "channel": "any number; the worker knows how many there are",

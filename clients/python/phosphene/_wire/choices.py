@@ -11,12 +11,13 @@ from google.protobuf.message import Message
 
 from phosphene._wire.building import build, invalid
 from phosphene._wire.enumerations import decode_word, encode_word
+from phosphene._wire.images import decode_size, encode_size
 from phosphene.errors import Unsupported
 from phosphene.optimizers import Adam, Optimizer
 from phosphene.parameterizations import Fourier, Parameterization, Pixels
 from phosphene.penalties import L1, L2, Penalty, TotalVariation
 from phosphene.stop_rules import Plateau, StopRule, Target
-from phosphene.transforms import Jitter, Noise, Pad, Rotate, Scale, Transform
+from phosphene.transforms import Jitter, Noise, Pad, Resize, Rotate, Scale, Transform
 from phosphene.v1 import maximization_pb2 as pb
 
 Table = Mapping[str, tuple[type[Any], type[Message]]]
@@ -31,6 +32,7 @@ TRANSFORMS: Table = {
     "rotate": (Rotate, pb.RotateTransform),
     "noise": (Noise, pb.NoiseTransform),
     "pad": (Pad, pb.PadTransform),
+    "resize": (Resize, pb.ResizeTransform),
 }
 PENALTIES: Table = {
     "total_variation": (TotalVariation, pb.TotalVariationPenalty),
@@ -108,6 +110,8 @@ def _fields(value: object, path: str) -> dict[str, Any]:
     fields = dict(vars(value))
     if "border" in fields:
         fields["border"] = encode_word(pb.BorderMode.DESCRIPTOR, fields["border"], field=f"{path}.border")
+    if "size" in fields:
+        fields["size"] = encode_size(fields["size"], field=f"{path}.size")
     return fields
 
 
@@ -123,6 +127,8 @@ def _value(table: Table, message: Message) -> Any:
     }
     if "border" in present:
         present["border"] = decode_word(pb.BorderMode.DESCRIPTOR, present["border"] or pb.BORDER_MODE_REFLECT)
+    if "size" in present:
+        present["size"] = decode_size(present["size"])
     return kind(**present)
 
 

@@ -4,17 +4,20 @@ import io
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from phosphene._wire.building import build, invalid
-from phosphene._wire.enumerations import encode_word
+from phosphene._wire.enumerations import decode_word, encode_word
 from phosphene._wire.tensors import encode_tensor
 from phosphene.errors import InvalidArgument
 from phosphene.kernels import Picture
 from phosphene.v1 import image_pb2
+
+ImageFormat = Literal["png", "jpeg", "webp"]
 
 # What a PNG file holds as it is; other modes become RGB.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
@@ -42,6 +45,32 @@ def encode_encoding(format_name: str | None, quality: int | None, *, field: str)
         return None
     number = encode_word(image_pb2.ImageFormat.DESCRIPTOR, format_name, field=f"{field}.format")
     return build(image_pb2.ImageEncoding, field, format=number, quality=quality)
+
+
+def encode_size(size: tuple[int, int] | None, *, field: str) -> image_pb2.ImageSize | None:
+    """The message of (height, width); None when nothing was chosen.
+
+    Raises:
+        InvalidArgument: it is no pair of numbers.
+    """
+    if size is None:
+        return None
+    try:
+        height, width = size
+    except (TypeError, ValueError) as error:
+        raise invalid(field, expected="(height, width) in pixels", value=size) from error
+    return build(image_pb2.ImageSize, field, height=height, width=width)
+
+
+def decode_encoding(message: image_pb2.ImageEncoding) -> tuple[ImageFormat | None, int | None]:
+    """The format and quality in a message; None for what is unset."""
+    known = decode_word(image_pb2.ImageFormat.DESCRIPTOR, message.format) if message.format else None
+    return cast("ImageFormat | None", known), message.quality if message.HasField("quality") else None
+
+
+def decode_size(message: image_pb2.ImageSize) -> tuple[int, int]:
+    """(height, width) of a message."""
+    return message.height, message.width
 
 
 def _encode_image(image: Picture, field: str) -> image_pb2.Image:

@@ -1,11 +1,11 @@
-"""The command line: `phosphene serve | demo | models | filters | apply | maximize`."""
+"""The command line: `phosphene serve | demo | models | filters | apply | maximize | atlas`."""
 
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from phosphene.cli import apply, demo, filters, maximize, models, serve
+from phosphene.cli import apply, atlas, demo, filters, maximize, models, serve
 from phosphene.cli.consoles import complain
 from phosphene.errors import PhospheneError
 
@@ -37,6 +37,7 @@ app.add_typer(models.app, name="models")
 app.command("filters")(filters.filters)
 app.command("apply")(apply.apply)
 app.command("maximize")(maximize.maximize)
+app.command("atlas")(atlas.atlas)
 # Its options are the server's: all of them, `--help` too, go through to it.
 app.command(
     "serve",

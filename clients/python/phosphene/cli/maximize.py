@@ -1,6 +1,5 @@
 """`phosphene maximize`: the picture that most excites a part of a network, and how it grew."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,19 @@ import typer
 from PIL import Image
 from rich.markup import escape
 
-from phosphene import parameterizations
+from phosphene.cli.ascent_options import (
+    FixedInputs,
+    LearningRate,
+    Parameterization,
+    ParameterizationName,
+    Precision,
+    Priority,
+    Size,
+    Steps,
+    Transforms,
+    chosen_parameterization,
+    chosen_precision,
+)
 from phosphene.cli.connections import ModelRepository, Server, open_client
 from phosphene.cli.consoles import notices, output
 from phosphene.cli.numbers import named_values, picture_size
@@ -19,23 +30,14 @@ from phosphene.maximizations import Frame, MaximizationWarning, Progress, Result
 from phosphene.pictures import grid, save_animation
 
 
-class Parameterization(StrEnum):
-    """How a picture is made of numbers."""
-
-    FOURIER = "fourier"
-    PIXELS = "pixels"
-
-
 def maximize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, for example [bold]shapes[/bold].")],
     objective: Annotated[list[str], typer.Argument(metavar="OBJECTIVE...", help=TEACHING)],
     result: Annotated[
         Path, typer.Option("--output", "-o", help="Where the final picture goes; several are laid out as a grid.")
     ] = Path("maximization.png"),
-    steps: Annotated[int | None, typer.Option(help="The number of steps.", show_default="256")] = None,
-    size: Annotated[
-        str, typer.Option(metavar="96 or 96x128", help="Height and width in pixels.", show_default="the model's own")
-    ] = "",
+    steps: Steps = None,
+    size: Size = "",
     pictures: Annotated[
         int | None, typer.Option(help="How many pictures, each from its own random start.", show_default="1")
     ] = None,
@@ -53,22 +55,12 @@ def maximize(
     frame_every: Annotated[
         int | None, typer.Option(help="An intermediate picture every so many steps.", show_default="16")
     ] = None,
-    parameterization: Annotated[
-        Parameterization, typer.Option(help="What the optimizer moves: a spectrum, or the pixels themselves.")
-    ] = Parameterization.FOURIER,
-    transforms: Annotated[
-        bool, typer.Option("--transforms/--no-transforms", help="Shift, scale and turn the picture at every step.")
-    ] = True,
-    learning_rate: Annotated[float | None, typer.Option(help="The size of a step.", show_default="0.05")] = None,
-    fixed_inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME=NUMBER or NAME=FILE.npy",
-            help="What an input of the model that is no picture gets; may be given several times.",
-            show_default=False,
-        ),
-    ] = None,
+    parameterization: Parameterization = ParameterizationName.FOURIER,
+    transforms: Transforms = True,
+    learning_rate: LearningRate = None,
+    priority: Priority = None,
+    precision: Precision = None,
+    fixed_inputs: FixedInputs = None,
     server: Server = None,
     model_repository: ModelRepository = None,
 ) -> None:
@@ -79,7 +71,6 @@ def maximize(
     parsed = parse_objective(objective)
     parsed_inputs = named_values(fixed_inputs or (), option="--input")
     parsed_size = picture_size(size, option="--size")
-    made_of = parameterizations.pixels() if parameterization is Parameterization.PIXELS else None
     with (
         open_client(server, model_repository) as client,
         client.maximize(
@@ -89,9 +80,11 @@ def maximize(
             size=parsed_size,
             pictures=pictures,
             seed=seed,
-            parameterization=made_of,
+            parameterization=chosen_parameterization(parameterization),
             transforms=None if transforms else (),
             learning_rate=learning_rate,
+            priority=priority,
+            precision=chosen_precision(precision),
             fixed_inputs=parsed_inputs,
             frame_every=_cadence(frame_every, wanted=frames is not None or animation is not None),
         ) as run,
@@ -127,7 +120,7 @@ def _follow(run: Run, title: str, folder: Path | None) -> list[Image.Image]:
 
 def _note(progress: Progress) -> str:
     if progress.queue_position:
-        return f"waits behind {progress.queue_position}"
+        return f"waits, number {progress.queue_position} in the queue"
     if not progress.objective.size:
         return ""
     return f"objective {progress.objective.mean():.4g}, {progress.steps_per_second:.1f} steps/s"

@@ -8,6 +8,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+_MOST_NUMBERS = 2**14
+"""More than any server takes in one request."""
+
 
 def whole_numbers(text: str, *, option: str) -> tuple[int, ...]:
     """The numbers of `0,3,5`; none of an empty text."""
@@ -17,6 +20,20 @@ def whole_numbers(text: str, *, option: str) -> tuple[int, ...]:
         raise typer.BadParameter(
             f"expected whole numbers separated by commas, such as 0,3,5, got {text!r}", param_hint=option
         ) from error
+
+
+def number_ranges(text: str, *, option: str) -> tuple[int, ...]:
+    """The numbers of `0-31,40`, each once; none of an empty text."""
+    numbers: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise typer.BadParameter(f"expected numbers and ranges such as 0-31,40, got {part!r}", param_hint=option)
+        stop = int(last if dash else first) + 1
+        if len(numbers) + stop - int(first) > _MOST_NUMBERS:
+            raise typer.BadParameter(f"expected at most {_MOST_NUMBERS} numbers, got {part!r}", param_hint=option)
+        numbers += range(int(first), stop)
+    return tuple(dict.fromkeys(numbers))
 
 
 def picture_size(text: str, *, option: str) -> tuple[int, int] | None:

@@ -48,6 +48,34 @@ BORDER_MODE_GRAY: BorderMode.ValueType  # 2
 """Middle gray."""
 Global___BorderMode: typing_extensions.TypeAlias = BorderMode
 
+class _Precision:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PrecisionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """Not set: FLOAT32."""
+    PRECISION_FLOAT32: _Precision.ValueType  # 1
+    """In the type of the model. On CUDA, products of matrices and convolutions may be of TF32: 10 bits of each number are
+    multiplied, 23 bits added.
+    """
+    PRECISION_BFLOAT16: _Precision.ValueType  # 2
+    """In bfloat16, which has 8 bits: faster where the device multiplies it natively, and the gradient is off by some percent."""
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """How exactly the network is computed. The pictures, their random changes and the optimizer stay in float32 in any case."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""Not set: FLOAT32."""
+PRECISION_FLOAT32: Precision.ValueType  # 1
+"""In the type of the model. On CUDA, products of matrices and convolutions may be of TF32: 10 bits of each number are
+multiplied, 23 bits added.
+"""
+PRECISION_BFLOAT16: Precision.ValueType  # 2
+"""In bfloat16, which has 8 bits: faster where the device multiplies it natively, and the gradient is off by some percent."""
+Global___Precision: typing_extensions.TypeAlias = Precision
+
 class _StopReason:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -115,6 +143,30 @@ MAXIMIZATION_STATE_FAILED: MaximizationState.ValueType  # 4
 MAXIMIZATION_STATE_CANCELLED: MaximizationState.ValueType  # 5
 """Was cancelled."""
 Global___MaximizationState: typing_extensions.TypeAlias = MaximizationState
+
+class _LayerTarget:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LayerTargetEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LayerTarget.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LAYER_TARGET_UNSPECIFIED: _LayerTarget.ValueType  # 0
+    """Not set: CHANNEL."""
+    LAYER_TARGET_CHANNEL: _LayerTarget.ValueType  # 1
+    """The mean of the channel over all its positions, as ChannelObjective."""
+    LAYER_TARGET_NEURON: _LayerTarget.ValueType  # 2
+    """The neuron at its centre, as NeuronObjective."""
+
+class LayerTarget(_LayerTarget, metaclass=_LayerTargetEnumTypeWrapper):
+    """What is maximized of each channel of a layer."""
+
+LAYER_TARGET_UNSPECIFIED: LayerTarget.ValueType  # 0
+"""Not set: CHANNEL."""
+LAYER_TARGET_CHANNEL: LayerTarget.ValueType  # 1
+"""The mean of the channel over all its positions, as ChannelObjective."""
+LAYER_TARGET_NEURON: LayerTarget.ValueType  # 2
+"""The neuron at its centre, as NeuronObjective."""
+Global___LayerTarget: typing_extensions.TypeAlias = LayerTarget
 
 @typing.final
 class Objective(google.protobuf.message.Message):
@@ -430,6 +482,7 @@ class Transform(google.protobuf.message.Message):
     ROTATE_FIELD_NUMBER: builtins.int
     NOISE_FIELD_NUMBER: builtins.int
     PAD_FIELD_NUMBER: builtins.int
+    RESIZE_FIELD_NUMBER: builtins.int
     @property
     def jitter(self) -> Global___JitterTransform:
         """A shift along both axes."""
@@ -450,6 +503,10 @@ class Transform(google.protobuf.message.Message):
     def pad(self) -> Global___PadTransform:
         """A margin around the picture."""
 
+    @property
+    def resize(self) -> Global___ResizeTransform:
+        """The size at which the network sees the picture."""
+
     def __init__(
         self,
         *,
@@ -458,10 +515,11 @@ class Transform(google.protobuf.message.Message):
         rotate: Global___RotateTransform | None = ...,
         noise: Global___NoiseTransform | None = ...,
         pad: Global___PadTransform | None = ...,
+        resize: Global___ResizeTransform | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["jitter", b"jitter", "kind", b"kind", "noise", b"noise", "pad", b"pad", "rotate", b"rotate", "scale", b"scale"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["jitter", b"jitter", "kind", b"kind", "noise", b"noise", "pad", b"pad", "rotate", b"rotate", "scale", b"scale"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["jitter", "scale", "rotate", "noise", "pad"] | None: ...
+    def HasField(self, field_name: typing.Literal["jitter", b"jitter", "kind", b"kind", "noise", b"noise", "pad", b"pad", "resize", b"resize", "rotate", b"rotate", "scale", b"scale"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["jitter", b"jitter", "kind", b"kind", "noise", b"noise", "pad", b"pad", "resize", b"resize", "rotate", b"rotate", "scale", b"scale"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["jitter", "scale", "rotate", "noise", "pad", "resize"] | None: ...
 
 Global___Transform: typing_extensions.TypeAlias = Transform
 
@@ -575,6 +633,31 @@ class PadTransform(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["border", b"border", "pixels", b"pixels"]) -> None: ...
 
 Global___PadTransform: typing_extensions.TypeAlias = PadTransform
+
+@typing.final
+class ResizeTransform(google.protobuf.message.Message):
+    """Shows the network the picture, with its margins, enlarged or reduced to a size: a picture of 128 pixels can be drawn for
+    a network that reads 224. It is no step of its own but part of the one sampling that draws all shifts, scales and
+    rotations, whose pixels and shares stay those of the picture. Without this transform the network sees the picture at its
+    own size.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: builtins.int
+    @property
+    def size(self) -> phosphene.v1.image_pb2.ImageSize:
+        """The size that the network sees, 8 to 4096 pixels a side. Required."""
+
+    def __init__(
+        self,
+        *,
+        size: phosphene.v1.image_pb2.ImageSize | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["size", b"size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["size", b"size"]) -> None: ...
+
+Global___ResizeTransform: typing_extensions.TypeAlias = ResizeTransform
 
 @typing.final
 class Penalty(google.protobuf.message.Message):
@@ -878,6 +961,8 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     LINGER_FIELD_NUMBER: builtins.int
     FIXED_INPUTS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    PRECISION_FIELD_NUMBER: builtins.int
     steps: builtins.int
     """The number of steps, 1 to 100000. Unset: 256."""
     pictures: builtins.int
@@ -886,6 +971,12 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
     """What the random numbers are drawn from; picture i draws from the pair (seed, i). The same request with the same seed
     gives the same bytes on the same machine. Unset: the service chooses one and tells it in `accepted`.
     """
+    priority: builtins.int
+    """The weight of this job's share of the device, from 1 to what the operator allows, 1000 at the most: while others want
+    the device, a job of 3 gets three times the time of a job of 1. Unset: 1.
+    """
+    precision: Global___Precision.ValueType
+    """How exactly the network is computed. Unset: FLOAT32."""
     @property
     def model(self) -> phosphene.v1.model_pb2.ModelReference:
         """The model. Required."""
@@ -956,11 +1047,15 @@ class MaximizeActivationRequest(google.protobuf.message.Message):
         result: Global___ResultOptions | None = ...,
         linger: google.protobuf.duration_pb2.Duration | None = ...,
         fixed_inputs: collections.abc.Iterable[phosphene.v1.model_pb2.NamedTensor] | None = ...,
+        priority: builtins.int | None = ...,
+        precision: Global___Precision.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_pictures", b"_pictures", "_seed", b"_seed", "_steps", b"_steps", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "pictures", b"pictures", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "transforms", b"transforms"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_pictures", b"_pictures", "_seed", b"_seed", "_steps", b"_steps", "fixed_inputs", b"fixed_inputs", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "penalties", b"penalties", "pictures", b"pictures", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "stop_rules", b"stop_rules", "transforms", b"transforms"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_pictures", b"_pictures", "_priority", b"_priority", "_seed", b"_seed", "_steps", b"_steps", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "pictures", b"pictures", "priority", b"priority", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "transforms", b"transforms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_pictures", b"_pictures", "_priority", b"_priority", "_seed", b"_seed", "_steps", b"_steps", "fixed_inputs", b"fixed_inputs", "frames", b"frames", "linger", b"linger", "model", b"model", "objective", b"objective", "optimizer", b"optimizer", "parameterization", b"parameterization", "penalties", b"penalties", "pictures", b"pictures", "precision", b"precision", "priority", b"priority", "result", b"result", "seed", b"seed", "size", b"size", "steps", b"steps", "stop_rules", b"stop_rules", "transforms", b"transforms"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_pictures", b"_pictures"]) -> typing.Literal["pictures"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
     @typing.overload
@@ -1232,6 +1327,8 @@ class Maximization(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    LAYER_SETTINGS_FIELD_NUMBER: builtins.int
+    LAYER_PROGRESS_FIELD_NUMBER: builtins.int
     maximization_id: builtins.str
     """Its id."""
     state: Global___MaximizationState.ValueType
@@ -1240,15 +1337,23 @@ class Maximization(google.protobuf.message.Message):
     """Why it failed; empty otherwise."""
     @property
     def settings(self) -> Global___MaximizeActivationRequest:
-        """The request with every default filled in."""
+        """The request with every default filled in; unset for a layer."""
 
     @property
     def progress(self) -> Global___MaximizationProgress:
-        """How far it is."""
+        """How far it is; unset for a layer."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was accepted."""
+
+    @property
+    def layer_settings(self) -> Global___MaximizeLayerRequest:
+        """The request with every default filled in, of a layer."""
+
+    @property
+    def layer_progress(self) -> Global___LayerProgress:
+        """How far it is, of a layer."""
 
     def __init__(
         self,
@@ -1259,11 +1364,596 @@ class Maximization(google.protobuf.message.Message):
         progress: Global___MaximizationProgress | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         error: builtins.str = ...,
+        layer_settings: Global___MaximizeLayerRequest | None = ...,
+        layer_progress: Global___LayerProgress | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "progress", b"progress", "settings", b"settings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "error", b"error", "maximization_id", b"maximization_id", "progress", b"progress", "settings", b"settings", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "layer_progress", b"layer_progress", "layer_settings", b"layer_settings", "progress", b"progress", "settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "error", b"error", "layer_progress", b"layer_progress", "layer_settings", b"layer_settings", "maximization_id", b"maximization_id", "progress", b"progress", "settings", b"settings", "state", b"state"]) -> None: ...
 
 Global___Maximization: typing_extensions.TypeAlias = Maximization
+
+@typing.final
+class MaximizeLayerRequest(google.protobuf.message.Message):
+    """Asks for a picture of each of many channels of a layer.
+
+    The fields that MaximizeActivationRequest has, too, mean the same here, for each picture by itself, and have the same
+    defaults and numbers. All pictures have the same seed: the picture of channel c is, to the byte, the one that
+    MaximizeActivation draws of channel c alone with these fields and the seed that `accepted` tells (up to the rounding of
+    batched kernels where it is stepped in other company). So two pictures differ by what their channels look for alone, and
+    a request for the rest of the channels continues an earlier one.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    LAYER_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    CHANNELS_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    PARAMETERIZATION_FIELD_NUMBER: builtins.int
+    TRANSFORMS_FIELD_NUMBER: builtins.int
+    PENALTIES_FIELD_NUMBER: builtins.int
+    OPTIMIZER_FIELD_NUMBER: builtins.int
+    STOP_RULES_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
+    ENCODING_FIELD_NUMBER: builtins.int
+    LINGER_FIELD_NUMBER: builtins.int
+    FIXED_INPUTS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    PRECISION_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    SHEET_FIELD_NUMBER: builtins.int
+    layer: builtins.str
+    """The name of the layer. Required."""
+    steps: builtins.int
+    """The number of steps of each picture, 1 to 100000. Unset: 256."""
+    seed: builtins.int
+    """What the random numbers of every picture are drawn from. Unset: the service chooses one and tells it in `accepted`."""
+    priority: builtins.int
+    """The weight of the share of the device that the pictures of this layer have together, from 1 to what the operator allows.
+    Unset: 1.
+    """
+    precision: Global___Precision.ValueType
+    """How exactly the network is computed. Unset: FLOAT32."""
+    target: Global___LayerTarget.ValueType
+    """What is maximized of each channel. Unset: CHANNEL."""
+    @property
+    def model(self) -> phosphene.v1.model_pb2.ModelReference:
+        """The model. Required."""
+
+    @property
+    def size(self) -> phosphene.v1.image_pb2.ImageSize:
+        """The size of the pictures, 8 to 4096 pixels a side. Unset: that of the model."""
+
+    @property
+    def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The channels, 0-based, each once, in the order in which they are started and stand on the contact sheet; at most as many
+        as the operator allows (4096 unless he says otherwise). Empty: all.
+        """
+
+    @property
+    def parameterization(self) -> Global___Parameterization:
+        """How a picture is made of numbers. Unset: Fourier."""
+
+    @property
+    def transforms(self) -> Global___Transforms:
+        """The random changes of each step. Unset: the default set, which `accepted` tells; without items: none."""
+
+    @property
+    def penalties(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WeightedPenalty]:
+        """What is subtracted from the objective. Empty: nothing."""
+
+    @property
+    def optimizer(self) -> Global___Optimizer:
+        """How the numbers are moved. Unset: Adam."""
+
+    @property
+    def stop_rules(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StopRule]:
+        """Reasons to stop a picture before its last step. Empty: none."""
+
+    @property
+    def frames(self) -> Global___FrameOptions:
+        """Which intermediate pictures are streamed. Unset: none."""
+
+    @property
+    def encoding(self) -> phosphene.v1.image_pb2.ImageEncoding:
+        """How the finished pictures are compressed. Unset: PNG."""
+
+    @property
+    def linger(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the job goes on when nobody watches it, up to a day. Unset: it ends at once."""
+
+    @property
+    def fixed_inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[phosphene.v1.model_pb2.NamedTensor]:
+        """What the inputs of the model that are no picture get, the same for every picture; see MaximizeActivationRequest."""
+
+    @property
+    def sheet(self) -> Global___ContactSheetOptions:
+        """How the contact sheet is laid out."""
+
+    def __init__(
+        self,
+        *,
+        model: phosphene.v1.model_pb2.ModelReference | None = ...,
+        layer: builtins.str = ...,
+        steps: builtins.int | None = ...,
+        size: phosphene.v1.image_pb2.ImageSize | None = ...,
+        channels: collections.abc.Iterable[builtins.int] | None = ...,
+        seed: builtins.int | None = ...,
+        parameterization: Global___Parameterization | None = ...,
+        transforms: Global___Transforms | None = ...,
+        penalties: collections.abc.Iterable[Global___WeightedPenalty] | None = ...,
+        optimizer: Global___Optimizer | None = ...,
+        stop_rules: collections.abc.Iterable[Global___StopRule] | None = ...,
+        frames: Global___FrameOptions | None = ...,
+        encoding: phosphene.v1.image_pb2.ImageEncoding | None = ...,
+        linger: google.protobuf.duration_pb2.Duration | None = ...,
+        fixed_inputs: collections.abc.Iterable[phosphene.v1.model_pb2.NamedTensor] | None = ...,
+        priority: builtins.int | None = ...,
+        precision: Global___Precision.ValueType = ...,
+        target: Global___LayerTarget.ValueType = ...,
+        sheet: Global___ContactSheetOptions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_priority", b"_priority", "_seed", b"_seed", "_steps", b"_steps", "encoding", b"encoding", "frames", b"frames", "linger", b"linger", "model", b"model", "optimizer", b"optimizer", "parameterization", b"parameterization", "priority", b"priority", "seed", b"seed", "sheet", b"sheet", "size", b"size", "steps", b"steps", "transforms", b"transforms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_priority", b"_priority", "_seed", b"_seed", "_steps", b"_steps", "channels", b"channels", "encoding", b"encoding", "fixed_inputs", b"fixed_inputs", "frames", b"frames", "layer", b"layer", "linger", b"linger", "model", b"model", "optimizer", b"optimizer", "parameterization", b"parameterization", "penalties", b"penalties", "precision", b"precision", "priority", b"priority", "seed", b"seed", "sheet", b"sheet", "size", b"size", "steps", b"steps", "stop_rules", b"stop_rules", "target", b"target", "transforms", b"transforms"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
+
+Global___MaximizeLayerRequest: typing_extensions.TypeAlias = MaximizeLayerRequest
+
+@typing.final
+class ContactSheetOptions(google.protobuf.message.Message):
+    """How the finished pictures are laid out on one sheet, in rows, each above the number of its channel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: builtins.int
+    TILE_SIZE_FIELD_NUMBER: builtins.int
+    ENCODING_FIELD_NUMBER: builtins.int
+    columns: builtins.int
+    """The number of pictures in a row, 1 to 4096. Unset: ceil(sqrt(number of pictures))."""
+    tile_size: builtins.int
+    """The longer side of each picture on the sheet, 8 to 1024 pixels. Unset: its own size, at most 128."""
+    @property
+    def encoding(self) -> phosphene.v1.image_pb2.ImageEncoding:
+        """How the sheet is compressed. Unset: PNG."""
+
+    def __init__(
+        self,
+        *,
+        columns: builtins.int | None = ...,
+        tile_size: builtins.int | None = ...,
+        encoding: phosphene.v1.image_pb2.ImageEncoding | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_columns", b"_columns", "_tile_size", b"_tile_size", "columns", b"columns", "encoding", b"encoding", "tile_size", b"tile_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_columns", b"_columns", "_tile_size", b"_tile_size", "columns", b"columns", "encoding", b"encoding", "tile_size", b"tile_size"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_columns", b"_columns"]) -> typing.Literal["columns"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tile_size", b"_tile_size"]) -> typing.Literal["tile_size"] | None: ...
+
+Global___ContactSheetOptions: typing_extensions.TypeAlias = ContactSheetOptions
+
+@typing.final
+class MaximizeLayerResponse(google.protobuf.message.Message):
+    """One event of the stream that starts the maximization of a layer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: builtins.int
+    @property
+    def event(self) -> Global___LayerEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___LayerEvent | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event"]) -> None: ...
+
+Global___MaximizeLayerResponse: typing_extensions.TypeAlias = MaximizeLayerResponse
+
+@typing.final
+class LayerEvent(google.protobuf.message.Message):
+    """Something that happened in the maximization of a layer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ACCEPTED_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    PICTURE_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
+    FRAME_FIELD_NUMBER: builtins.int
+    WARNING_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def accepted(self) -> Global___LayerAccepted:
+        """The job was accepted; always the first event."""
+
+    @property
+    def progress(self) -> Global___LayerProgress:
+        """How far it is; about four times a second."""
+
+    @property
+    def picture(self) -> Global___LayerPicture:
+        """A finished picture."""
+
+    @property
+    def failure(self) -> Global___LayerFailure:
+        """A channel that gets no picture; the others go on."""
+
+    @property
+    def frame(self) -> Global___LayerFrame:
+        """An intermediate picture of one channel."""
+
+    @property
+    def warning(self) -> Global___LayerWarning:
+        """Something that the caller should know; the job goes on."""
+
+    @property
+    def result(self) -> Global___LayerResult:
+        """The end, with the contact sheet; always the last event."""
+
+    def __init__(
+        self,
+        *,
+        accepted: Global___LayerAccepted | None = ...,
+        progress: Global___LayerProgress | None = ...,
+        picture: Global___LayerPicture | None = ...,
+        failure: Global___LayerFailure | None = ...,
+        frame: Global___LayerFrame | None = ...,
+        warning: Global___LayerWarning | None = ...,
+        result: Global___LayerResult | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["accepted", b"accepted", "failure", b"failure", "frame", b"frame", "kind", b"kind", "picture", b"picture", "progress", b"progress", "result", b"result", "warning", b"warning"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accepted", b"accepted", "failure", b"failure", "frame", b"frame", "kind", b"kind", "picture", b"picture", "progress", b"progress", "result", b"result", "warning", b"warning"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["accepted", "progress", "picture", "failure", "frame", "warning", "result"] | None: ...
+
+Global___LayerEvent: typing_extensions.TypeAlias = LayerEvent
+
+@typing.final
+class LayerAccepted(google.protobuf.message.Message):
+    """The maximization of a layer was accepted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAXIMIZATION_ID_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
+    PICTURES_FIELD_NUMBER: builtins.int
+    maximization_id: builtins.str
+    """The id by which the other calls reach the job."""
+    pictures: builtins.int
+    """The number of pictures that will be drawn."""
+    @property
+    def settings(self) -> Global___MaximizeLayerRequest:
+        """The request with every default filled in, `channels` among them: sent again, it gives the same pictures."""
+
+    def __init__(
+        self,
+        *,
+        maximization_id: builtins.str = ...,
+        settings: Global___MaximizeLayerRequest | None = ...,
+        pictures: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["maximization_id", b"maximization_id", "pictures", b"pictures", "settings", b"settings"]) -> None: ...
+
+Global___LayerAccepted: typing_extensions.TypeAlias = LayerAccepted
+
+@typing.final
+class LayerProgress(google.protobuf.message.Message):
+    """How far the maximization of a layer is, all its pictures together."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FINISHED_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
+    PICTURES_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    PICTURES_PER_MINUTE_FIELD_NUMBER: builtins.int
+    REMAINING_FIELD_NUMBER: builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: builtins.int
+    finished: builtins.int
+    """The number of pictures that are finished."""
+    failed: builtins.int
+    """The number of channels that failed."""
+    pictures: builtins.int
+    """The number of pictures asked for."""
+    step: builtins.int
+    """The number of steps done, of all pictures."""
+    steps: builtins.int
+    """The number of steps to do, of all pictures; it falls when a stop rule ends one of them early, or one fails."""
+    pictures_per_minute: builtins.float
+    """The speed, lately; 0 while it waits."""
+    queue_position: builtins.int
+    """The place of its first picture in the queue of its worker, 1 for the next; 0 once one has begun."""
+    @property
+    def remaining(self) -> google.protobuf.duration_pb2.Duration:
+        """The time left at this speed; unset while it is not known."""
+
+    def __init__(
+        self,
+        *,
+        finished: builtins.int = ...,
+        failed: builtins.int = ...,
+        pictures: builtins.int = ...,
+        step: builtins.int = ...,
+        steps: builtins.int = ...,
+        pictures_per_minute: builtins.float = ...,
+        remaining: google.protobuf.duration_pb2.Duration | None = ...,
+        queue_position: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["remaining", b"remaining"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["failed", b"failed", "finished", b"finished", "pictures", b"pictures", "pictures_per_minute", b"pictures_per_minute", "queue_position", b"queue_position", "remaining", b"remaining", "step", b"step", "steps", b"steps"]) -> None: ...
+
+Global___LayerProgress: typing_extensions.TypeAlias = LayerProgress
+
+@typing.final
+class LayerPicture(google.protobuf.message.Message):
+    """The finished picture of a channel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    CHANNEL_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    OBJECTIVE_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    STOP_REASON_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    """Counts the pictures of the job in the order in which they were finished, from 0."""
+    channel: builtins.int
+    """The channel."""
+    objective: builtins.float
+    """The objective of the picture, seen as it is, untransformed."""
+    step: builtins.int
+    """The number of steps done."""
+    stop_reason: Global___StopReason.ValueType
+    """Why it ended: STEPS, TARGET or PLATEAU. Pictures that were cancelled are not sent."""
+    @property
+    def image(self) -> phosphene.v1.image_pb2.EncodedImage:
+        """The picture."""
+
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        channel: builtins.int = ...,
+        image: phosphene.v1.image_pb2.EncodedImage | None = ...,
+        objective: builtins.float = ...,
+        step: builtins.int = ...,
+        stop_reason: Global___StopReason.ValueType = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["channel", b"channel", "image", b"image", "index", b"index", "objective", b"objective", "step", b"step", "stop_reason", b"stop_reason"]) -> None: ...
+
+Global___LayerPicture: typing_extensions.TypeAlias = LayerPicture
+
+@typing.final
+class LayerFailure(google.protobuf.message.Message):
+    """A channel that gets no picture."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    channel: builtins.int
+    """The channel."""
+    reason: builtins.str
+    """What went wrong, for programs: the `reason` that the ErrorInfo of a single maximization would have had."""
+    message: builtins.str
+    """What went wrong, for people."""
+    def __init__(
+        self,
+        *,
+        channel: builtins.int = ...,
+        reason: builtins.str = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["channel", b"channel", "message", b"message", "reason", b"reason"]) -> None: ...
+
+Global___LayerFailure: typing_extensions.TypeAlias = LayerFailure
+
+@typing.final
+class LayerFrame(google.protobuf.message.Message):
+    """An intermediate picture of one channel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    OBJECTIVE_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    channel: builtins.int
+    """The channel."""
+    step: builtins.int
+    """The number of steps done."""
+    objective: builtins.float
+    """The objective at this step, as the transformed picture reached it, before penalties."""
+    dropped: builtins.int
+    """The number of frames, of all channels, that this watcher has lost so far because it was slow."""
+    @property
+    def image(self) -> phosphene.v1.image_pb2.EncodedImage:
+        """The picture."""
+
+    def __init__(
+        self,
+        *,
+        channel: builtins.int = ...,
+        step: builtins.int = ...,
+        image: phosphene.v1.image_pb2.EncodedImage | None = ...,
+        objective: builtins.float = ...,
+        dropped: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["channel", b"channel", "dropped", b"dropped", "image", b"image", "objective", b"objective", "step", b"step"]) -> None: ...
+
+Global___LayerFrame: typing_extensions.TypeAlias = LayerFrame
+
+@typing.final
+class LayerWarning(google.protobuf.message.Message):
+    """Something that the caller should know of the picture of a channel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    channel: builtins.int
+    """The channel."""
+    step: builtins.int
+    """The number of steps done."""
+    reason: builtins.str
+    """What it is, for programs, in capitals, for example `NO_GRADIENT` or `WORKER_RESTARTED`."""
+    message: builtins.str
+    """What it is, for people."""
+    def __init__(
+        self,
+        *,
+        channel: builtins.int = ...,
+        step: builtins.int = ...,
+        reason: builtins.str = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["channel", b"channel", "message", b"message", "reason", b"reason", "step", b"step"]) -> None: ...
+
+Global___LayerWarning: typing_extensions.TypeAlias = LayerWarning
+
+@typing.final
+class LayerResult(google.protobuf.message.Message):
+    """The end of the maximization of a layer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FINISHED_FIELD_NUMBER: builtins.int
+    FAILED_CHANNELS_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
+    SHEET_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    finished: builtins.int
+    """The number of pictures that were finished."""
+    cancelled: builtins.bool
+    """Whether it was cancelled before all pictures were finished."""
+    @property
+    def failed_channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The channels that failed, in the order of the request."""
+
+    @property
+    def sheet(self) -> Global___ContactSheet:
+        """The finished pictures on one sheet; unset when there are none."""
+
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """The time from the first step to the last picture."""
+
+    def __init__(
+        self,
+        *,
+        finished: builtins.int = ...,
+        failed_channels: collections.abc.Iterable[builtins.int] | None = ...,
+        cancelled: builtins.bool = ...,
+        sheet: Global___ContactSheet | None = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["duration", b"duration", "sheet", b"sheet"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "duration", b"duration", "failed_channels", b"failed_channels", "finished", b"finished", "sheet", b"sheet"]) -> None: ...
+
+Global___LayerResult: typing_extensions.TypeAlias = LayerResult
+
+@typing.final
+class ContactSheet(google.protobuf.message.Message):
+    """Finished pictures on one sheet."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    CHANNELS_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    TILE_FIELD_NUMBER: builtins.int
+    REDUCED_FIELD_NUMBER: builtins.int
+    columns: builtins.int
+    """The number of pictures in a row."""
+    reduced: builtins.bool
+    """Whether the pictures are smaller on it than was asked for, because the sheet would have been too large."""
+    @property
+    def image(self) -> phosphene.v1.image_pb2.EncodedImage:
+        """The sheet: at most 16 million pixels, and so many that it fits into a message."""
+
+    @property
+    def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The channels on it, row by row, in the order of the request."""
+
+    @property
+    def tile(self) -> phosphene.v1.image_pb2.ImageSize:
+        """The size of each picture on the sheet, in pixels."""
+
+    def __init__(
+        self,
+        *,
+        image: phosphene.v1.image_pb2.EncodedImage | None = ...,
+        channels: collections.abc.Iterable[builtins.int] | None = ...,
+        columns: builtins.int = ...,
+        tile: phosphene.v1.image_pb2.ImageSize | None = ...,
+        reduced: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "tile", b"tile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["channels", b"channels", "columns", b"columns", "image", b"image", "reduced", b"reduced", "tile", b"tile"]) -> None: ...
+
+Global___ContactSheet: typing_extensions.TypeAlias = ContactSheet
+
+@typing.final
+class WatchLayerRequest(google.protobuf.message.Message):
+    """Asks for the events of the maximization of a layer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAXIMIZATION_ID_FIELD_NUMBER: builtins.int
+    FROM_PICTURE_FIELD_NUMBER: builtins.int
+    maximization_id: builtins.str
+    """Its id. Required."""
+    from_picture: builtins.int
+    """The `index` of the first picture that is wanted: the number of pictures that are known already. Unset: 0, all."""
+    def __init__(
+        self,
+        *,
+        maximization_id: builtins.str = ...,
+        from_picture: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["from_picture", b"from_picture", "maximization_id", b"maximization_id"]) -> None: ...
+
+Global___WatchLayerRequest: typing_extensions.TypeAlias = WatchLayerRequest
+
+@typing.final
+class WatchLayerResponse(google.protobuf.message.Message):
+    """One event of the stream that watches the maximization of a layer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: builtins.int
+    @property
+    def event(self) -> Global___LayerEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___LayerEvent | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event"]) -> None: ...
+
+Global___WatchLayerResponse: typing_extensions.TypeAlias = WatchLayerResponse
 
 @typing.final
 class GetMaximizationRequest(google.protobuf.message.Message):

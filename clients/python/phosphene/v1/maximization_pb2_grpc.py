@@ -28,8 +28,9 @@ if _version_not_supported:
 class MaximizationServiceStub(object):
     """Finds pictures that excite a part of a network the most (Erhan et al. 2009; Olah et al. 2017).
 
-    A maximization is a job. MaximizeActivation starts one and streams its events; the other calls reach the same job by its
-    id, so that a lost connection need not lose the work.
+    A maximization is a job. MaximizeActivation starts one and streams its events; MaximizeLayer starts one that draws a
+    picture for each channel of a layer. The other calls reach the same job by its id, so that a lost connection need not
+    lose the work.
     """
 
     def __init__(self, channel):
@@ -42,6 +43,11 @@ class MaximizationServiceStub(object):
                 '/phosphene.v1.MaximizationService/MaximizeActivation',
                 request_serializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationRequest.SerializeToString,
                 response_deserializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationResponse.FromString,
+                _registered_method=True)
+        self.MaximizeLayer = channel.unary_stream(
+                '/phosphene.v1.MaximizationService/MaximizeLayer',
+                request_serializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerRequest.SerializeToString,
+                response_deserializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerResponse.FromString,
                 _registered_method=True)
         self.GetMaximization = channel.unary_unary(
                 '/phosphene.v1.MaximizationService/GetMaximization',
@@ -63,13 +69,19 @@ class MaximizationServiceStub(object):
                 request_serializer=phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationRequest.SerializeToString,
                 response_deserializer=phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationResponse.FromString,
                 _registered_method=True)
+        self.WatchLayer = channel.unary_stream(
+                '/phosphene.v1.MaximizationService/WatchLayer',
+                request_serializer=phosphene_dot_v1_dot_maximization__pb2.WatchLayerRequest.SerializeToString,
+                response_deserializer=phosphene_dot_v1_dot_maximization__pb2.WatchLayerResponse.FromString,
+                _registered_method=True)
 
 
 class MaximizationServiceServicer(object):
     """Finds pictures that excite a part of a network the most (Erhan et al. 2009; Olah et al. 2017).
 
-    A maximization is a job. MaximizeActivation starts one and streams its events; the other calls reach the same job by its
-    id, so that a lost connection need not lose the work.
+    A maximization is a job. MaximizeActivation starts one and streams its events; MaximizeLayer starts one that draws a
+    picture for each channel of a layer. The other calls reach the same job by its id, so that a lost connection need not
+    lose the work.
     """
 
     def MaximizeActivation(self, request, context):
@@ -79,6 +91,19 @@ class MaximizationServiceServicer(object):
         Not safe to retry blindly: each call starts a job. Codes: INVALID_ARGUMENT, NOT_FOUND for an unknown model, layer
         or class (with the nearest names), FAILED_PRECONDITION for a model that cannot be used, RESOURCE_EXHAUSTED with
         RetryInfo when too many jobs run. A job that was cancelled through CancelMaximization ends with its result, OK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MaximizeLayer(self, request, context):
+        """Starts the maximization of many channels of a layer, one picture for each, and streams what happens: `accepted` first,
+        then `progress`, each `picture` as it is finished, `failure` for a channel that has none, `frame` and `warning`; last
+        the `result` with the contact sheet. The pictures share one owner's share of the device, so that a layer does not hold
+        up others. Closing or cancelling the stream, or its deadline, ends the job before its next step, unless the request
+        lets it `linger`. A slow reader loses intermediate frames (they are counted), never a picture. Not safe to retry
+        blindly: each call starts a job. Codes: those of MaximizeActivation; a job all of whose channels failed ends with the
+        error of the first. A job that was cancelled through CancelMaximization ends with the pictures that were finished, OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +135,17 @@ class MaximizationServiceServicer(object):
     def WatchMaximization(self, request, context):
         """Streams the events of a maximization that is running or finished: `accepted`, the frames that are still kept from
         `from_step` on, then what happens from now on, and `result` last. Closing the stream leaves the job to its other
-        watchers. Safe to retry. Codes: NOT_FOUND; otherwise those of MaximizeActivation.
+        watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a layer; otherwise those of MaximizeActivation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchLayer(self, request, context):
+        """Streams the events of the maximization of a layer that is running or finished: `accepted`, every picture from
+        `from_picture` on and every failure, however long ago, then what happens from now on, and `result` last. Closing the
+        stream leaves the job to its other watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a maximization that
+        is no layer; otherwise those of MaximizeLayer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +158,11 @@ def add_MaximizationServiceServicer_to_server(servicer, server):
                     servicer.MaximizeActivation,
                     request_deserializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationRequest.FromString,
                     response_serializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationResponse.SerializeToString,
+            ),
+            'MaximizeLayer': grpc.unary_stream_rpc_method_handler(
+                    servicer.MaximizeLayer,
+                    request_deserializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerRequest.FromString,
+                    response_serializer=phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerResponse.SerializeToString,
             ),
             'GetMaximization': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMaximization,
@@ -144,6 +184,11 @@ def add_MaximizationServiceServicer_to_server(servicer, server):
                     request_deserializer=phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationRequest.FromString,
                     response_serializer=phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationResponse.SerializeToString,
             ),
+            'WatchLayer': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLayer,
+                    request_deserializer=phosphene_dot_v1_dot_maximization__pb2.WatchLayerRequest.FromString,
+                    response_serializer=phosphene_dot_v1_dot_maximization__pb2.WatchLayerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'phosphene.v1.MaximizationService', rpc_method_handlers)
@@ -155,8 +200,9 @@ def add_MaximizationServiceServicer_to_server(servicer, server):
 class MaximizationService(object):
     """Finds pictures that excite a part of a network the most (Erhan et al. 2009; Olah et al. 2017).
 
-    A maximization is a job. MaximizeActivation starts one and streams its events; the other calls reach the same job by its
-    id, so that a lost connection need not lose the work.
+    A maximization is a job. MaximizeActivation starts one and streams its events; MaximizeLayer starts one that draws a
+    picture for each channel of a layer. The other calls reach the same job by its id, so that a lost connection need not
+    lose the work.
     """
 
     @staticmethod
@@ -176,6 +222,33 @@ class MaximizationService(object):
             '/phosphene.v1.MaximizationService/MaximizeActivation',
             phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationRequest.SerializeToString,
             phosphene_dot_v1_dot_maximization__pb2.MaximizeActivationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MaximizeLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phosphene.v1.MaximizationService/MaximizeLayer',
+            phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerRequest.SerializeToString,
+            phosphene_dot_v1_dot_maximization__pb2.MaximizeLayerResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -284,6 +357,33 @@ class MaximizationService(object):
             '/phosphene.v1.MaximizationService/WatchMaximization',
             phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationRequest.SerializeToString,
             phosphene_dot_v1_dot_maximization__pb2.WatchMaximizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phosphene.v1.MaximizationService/WatchLayer',
+            phosphene_dot_v1_dot_maximization__pb2.WatchLayerRequest.SerializeToString,
+            phosphene_dot_v1_dot_maximization__pb2.WatchLayerResponse.FromString,
             options,
             channel_credentials,
             insecure,

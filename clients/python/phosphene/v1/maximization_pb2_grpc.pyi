@@ -41,6 +41,22 @@ _MaximizationServiceMaximizeActivationType = typing_extensions.TypeVar(
     ],
 )
 
+_MaximizationServiceMaximizeLayerType = typing_extensions.TypeVar(
+    '_MaximizationServiceMaximizeLayerType',
+    grpc.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+        phosphene.v1.maximization_pb2.MaximizeLayerResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+        phosphene.v1.maximization_pb2.MaximizeLayerResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+        phosphene.v1.maximization_pb2.MaximizeLayerResponse,
+    ],
+)
+
 _MaximizationServiceGetMaximizationType = typing_extensions.TypeVar(
     '_MaximizationServiceGetMaximizationType',
     grpc.UnaryUnaryMultiCallable[
@@ -105,11 +121,28 @@ _MaximizationServiceWatchMaximizationType = typing_extensions.TypeVar(
     ],
 )
 
-class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivationType, _MaximizationServiceGetMaximizationType, _MaximizationServiceListMaximizationsType, _MaximizationServiceCancelMaximizationType, _MaximizationServiceWatchMaximizationType]):
+_MaximizationServiceWatchLayerType = typing_extensions.TypeVar(
+    '_MaximizationServiceWatchLayerType',
+    grpc.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.WatchLayerRequest,
+        phosphene.v1.maximization_pb2.WatchLayerResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.WatchLayerRequest,
+        phosphene.v1.maximization_pb2.WatchLayerResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.WatchLayerRequest,
+        phosphene.v1.maximization_pb2.WatchLayerResponse,
+    ],
+)
+
+class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivationType, _MaximizationServiceMaximizeLayerType, _MaximizationServiceGetMaximizationType, _MaximizationServiceListMaximizationsType, _MaximizationServiceCancelMaximizationType, _MaximizationServiceWatchMaximizationType, _MaximizationServiceWatchLayerType]):
     """Finds pictures that excite a part of a network the most (Erhan et al. 2009; Olah et al. 2017).
 
-    A maximization is a job. MaximizeActivation starts one and streams its events; the other calls reach the same job by its
-    id, so that a lost connection need not lose the work.
+    A maximization is a job. MaximizeActivation starts one and streams its events; MaximizeLayer starts one that draws a
+    picture for each channel of a layer. The other calls reach the same job by its id, so that a lost connection need not
+    lose the work.
     """
 
     @typing.overload
@@ -117,6 +150,10 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
         grpc.UnaryStreamMultiCallable[
             phosphene.v1.maximization_pb2.MaximizeActivationRequest,
             phosphene.v1.maximization_pb2.MaximizeActivationResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+            phosphene.v1.maximization_pb2.MaximizeLayerResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             phosphene.v1.maximization_pb2.GetMaximizationRequest,
@@ -133,6 +170,10 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
         grpc.UnaryStreamMultiCallable[
             phosphene.v1.maximization_pb2.WatchMaximizationRequest,
             phosphene.v1.maximization_pb2.WatchMaximizationResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            phosphene.v1.maximization_pb2.WatchLayerRequest,
+            phosphene.v1.maximization_pb2.WatchLayerResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -142,6 +183,10 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
             phosphene.v1.maximization_pb2.MaximizeActivationRequest,
             phosphene.v1.maximization_pb2.MaximizeActivationResponse,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+            phosphene.v1.maximization_pb2.MaximizeLayerResponse,
+        ],
         grpc.aio.UnaryUnaryMultiCallable[
             phosphene.v1.maximization_pb2.GetMaximizationRequest,
             phosphene.v1.maximization_pb2.GetMaximizationResponse,
@@ -157,6 +202,10 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
         grpc.aio.UnaryStreamMultiCallable[
             phosphene.v1.maximization_pb2.WatchMaximizationRequest,
             phosphene.v1.maximization_pb2.WatchMaximizationResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            phosphene.v1.maximization_pb2.WatchLayerRequest,
+            phosphene.v1.maximization_pb2.WatchLayerResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -167,6 +216,16 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
     Not safe to retry blindly: each call starts a job. Codes: INVALID_ARGUMENT, NOT_FOUND for an unknown model, layer
     or class (with the nearest names), FAILED_PRECONDITION for a model that cannot be used, RESOURCE_EXHAUSTED with
     RetryInfo when too many jobs run. A job that was cancelled through CancelMaximization ends with its result, OK.
+    """
+
+    MaximizeLayer: _MaximizationServiceMaximizeLayerType
+    """Starts the maximization of many channels of a layer, one picture for each, and streams what happens: `accepted` first,
+    then `progress`, each `picture` as it is finished, `failure` for a channel that has none, `frame` and `warning`; last
+    the `result` with the contact sheet. The pictures share one owner's share of the device, so that a layer does not hold
+    up others. Closing or cancelling the stream, or its deadline, ends the job before its next step, unless the request
+    lets it `linger`. A slow reader loses intermediate frames (they are counted), never a picture. Not safe to retry
+    blindly: each call starts a job. Codes: those of MaximizeActivation; a job all of whose channels failed ends with the
+    error of the first. A job that was cancelled through CancelMaximization ends with the pictures that were finished, OK.
     """
 
     GetMaximization: _MaximizationServiceGetMaximizationType
@@ -185,13 +244,24 @@ class MaximizationServiceStub(typing.Generic[_MaximizationServiceMaximizeActivat
     WatchMaximization: _MaximizationServiceWatchMaximizationType
     """Streams the events of a maximization that is running or finished: `accepted`, the frames that are still kept from
     `from_step` on, then what happens from now on, and `result` last. Closing the stream leaves the job to its other
-    watchers. Safe to retry. Codes: NOT_FOUND; otherwise those of MaximizeActivation.
+    watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a layer; otherwise those of MaximizeActivation.
+    """
+
+    WatchLayer: _MaximizationServiceWatchLayerType
+    """Streams the events of the maximization of a layer that is running or finished: `accepted`, every picture from
+    `from_picture` on and every failure, however long ago, then what happens from now on, and `result` last. Closing the
+    stream leaves the job to its other watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a maximization that
+    is no layer; otherwise those of MaximizeLayer.
     """
 
 MaximizationServiceAsyncStub: typing_extensions.TypeAlias = MaximizationServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         phosphene.v1.maximization_pb2.MaximizeActivationRequest,
         phosphene.v1.maximization_pb2.MaximizeActivationResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+        phosphene.v1.maximization_pb2.MaximizeLayerResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         phosphene.v1.maximization_pb2.GetMaximizationRequest,
@@ -209,13 +279,18 @@ MaximizationServiceAsyncStub: typing_extensions.TypeAlias = MaximizationServiceS
         phosphene.v1.maximization_pb2.WatchMaximizationRequest,
         phosphene.v1.maximization_pb2.WatchMaximizationResponse,
     ],
+    grpc.aio.UnaryStreamMultiCallable[
+        phosphene.v1.maximization_pb2.WatchLayerRequest,
+        phosphene.v1.maximization_pb2.WatchLayerResponse,
+    ],
 ]
 
 class MaximizationServiceServicer(metaclass=abc.ABCMeta):
     """Finds pictures that excite a part of a network the most (Erhan et al. 2009; Olah et al. 2017).
 
-    A maximization is a job. MaximizeActivation starts one and streams its events; the other calls reach the same job by its
-    id, so that a lost connection need not lose the work.
+    A maximization is a job. MaximizeActivation starts one and streams its events; MaximizeLayer starts one that draws a
+    picture for each channel of a layer. The other calls reach the same job by its id, so that a lost connection need not
+    lose the work.
     """
 
     @abc.abstractmethod
@@ -230,6 +305,21 @@ class MaximizationServiceServicer(metaclass=abc.ABCMeta):
         Not safe to retry blindly: each call starts a job. Codes: INVALID_ARGUMENT, NOT_FOUND for an unknown model, layer
         or class (with the nearest names), FAILED_PRECONDITION for a model that cannot be used, RESOURCE_EXHAUSTED with
         RetryInfo when too many jobs run. A job that was cancelled through CancelMaximization ends with its result, OK.
+        """
+
+    @abc.abstractmethod
+    def MaximizeLayer(
+        self,
+        request: phosphene.v1.maximization_pb2.MaximizeLayerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[phosphene.v1.maximization_pb2.MaximizeLayerResponse], collections.abc.AsyncIterator[phosphene.v1.maximization_pb2.MaximizeLayerResponse]]:
+        """Starts the maximization of many channels of a layer, one picture for each, and streams what happens: `accepted` first,
+        then `progress`, each `picture` as it is finished, `failure` for a channel that has none, `frame` and `warning`; last
+        the `result` with the contact sheet. The pictures share one owner's share of the device, so that a layer does not hold
+        up others. Closing or cancelling the stream, or its deadline, ends the job before its next step, unless the request
+        lets it `linger`. A slow reader loses intermediate frames (they are counted), never a picture. Not safe to retry
+        blindly: each call starts a job. Codes: those of MaximizeActivation; a job all of whose channels failed ends with the
+        error of the first. A job that was cancelled through CancelMaximization ends with the pictures that were finished, OK.
         """
 
     @abc.abstractmethod
@@ -268,7 +358,19 @@ class MaximizationServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[phosphene.v1.maximization_pb2.WatchMaximizationResponse], collections.abc.AsyncIterator[phosphene.v1.maximization_pb2.WatchMaximizationResponse]]:
         """Streams the events of a maximization that is running or finished: `accepted`, the frames that are still kept from
         `from_step` on, then what happens from now on, and `result` last. Closing the stream leaves the job to its other
-        watchers. Safe to retry. Codes: NOT_FOUND; otherwise those of MaximizeActivation.
+        watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a layer; otherwise those of MaximizeActivation.
+        """
+
+    @abc.abstractmethod
+    def WatchLayer(
+        self,
+        request: phosphene.v1.maximization_pb2.WatchLayerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[phosphene.v1.maximization_pb2.WatchLayerResponse], collections.abc.AsyncIterator[phosphene.v1.maximization_pb2.WatchLayerResponse]]:
+        """Streams the events of the maximization of a layer that is running or finished: `accepted`, every picture from
+        `from_picture` on and every failure, however long ago, then what happens from now on, and `result` last. Closing the
+        stream leaves the job to its other watchers. Safe to retry. Codes: NOT_FOUND, also for the id of a maximization that
+        is no layer; otherwise those of MaximizeLayer.
         """
 
 def add_MaximizationServiceServicer_to_server(servicer: MaximizationServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
