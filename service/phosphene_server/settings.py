@@ -45,6 +45,8 @@ class Settings:
     """Pictures that are stepped in one batch at most, unless a single job has more; 0: 8 on a CPU, 64 on a GPU."""
     memory_bytes: Annotated[int, Ge(0)] = 0
     """What models and pictures may take of the memory of the device, in bytes; 0: 80 % of what is free at the start."""
+    cuda_graphs: bool = True
+    """Whether steps on a GPU are captured, and asked for as a whole from then on."""
     maximum_priority: Annotated[int, Ge(1), Le(1000)] = 4
     """The highest priority that a request may ask for."""
     finished_jobs: Annotated[int, Ge(1)] = 128
@@ -54,8 +56,8 @@ class Settings:
     maximum_layer_channels: Annotated[int, Ge(1), Le(16_384)] = 4096
     """The most channels of one maximization of a layer."""
     running_layer_bytes: Annotated[int, Ge(2**20)] = 2 * 2**30
-    """What the pictures of all layers that run or wait may take, in bytes without compression, as the service keeps them
-    compressed until the end; more are refused."""
+    """What the pictures of all layers that run or wait may take, in bytes without compression; more are refused. The
+    service keeps them, compressed, until the end."""
     finished_layer_bytes: Annotated[int, Ge(0)] = 512 * 2**20
     """Pictures of finished layers that are kept for watchers who come late, in bytes; the layer that ended first is
     forgotten first, the last one never for its size."""

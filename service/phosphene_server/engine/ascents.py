@@ -15,7 +15,8 @@ from phosphene_server.engine.library import ModelLibrary
 from phosphene_server.engine.memory import meter_of
 from phosphene_server.engine.snapshots import Pixels, Snapshots, snapshots_of
 from phosphene_server.maximization.ascent import Ascent
-from phosphene_server.maximization.stepping import step
+from phosphene_server.maximization.capture import CudaCapture
+from phosphene_server.maximization.stepping import CapturedSteps, Step, step
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.values.maximization import MaximizationWarning, StopReason
 from phosphene_server.values.work import MaximizationJob
@@ -88,11 +89,18 @@ class AscentLanes:
         return lambda: tuple(copied().tolist())
 
 
+def steps_on(device: torch.device, *, captured: bool) -> Step:
+    """Return what moves ascents on a device; `captured`: as CUDA graphs where the device has them."""
+    return CapturedSteps(CudaCapture()) if captured and device.type == "cuda" else step
+
+
 class AscentMaximizer:
     """Makes ascents on the models of a library and steps them. Implements `Maximizer`."""
 
-    def __init__(self, library: ModelLibrary[LoadedModel], device: torch.device) -> None:
+    def __init__(self, library: ModelLibrary[LoadedModel], device: torch.device, *, step: Step = step) -> None:
+        """Take the models, where they are, and what moves ascents."""
         self._library = library
+        self._step = step
         self._snapshots = snapshots_of(device)
         self._meter = meter_of(device)
 
@@ -119,7 +127,7 @@ class AscentMaximizer:
             Overloaded: they do not fit into memory together.
         """
         with device_errors():
-            step([lane.ascent for lane in lanes])
+            self._step([lane.ascent for lane in lanes])
 
     def measured_step(self, lanes: AscentLanes) -> Footprint:
         """Step one ascent alone and measure what each of its pictures takes.

@@ -13,7 +13,7 @@ import threading
 from functools import partial
 from multiprocessing.connection import Connection
 
-from phosphene_server.engine.ascents import AscentLanes, AscentMaximizer
+from phosphene_server.engine.ascents import AscentLanes, AscentMaximizer, steps_on
 from phosphene_server.engine.device import CudaTimer, device_errors, lanes_per_step, open_device
 from phosphene_server.engine.engine import Engine
 from phosphene_server.engine.failures import DeviceLost
@@ -103,7 +103,7 @@ def make_engine(settings: Settings, line: ChildLine) -> tuple[Engine[AscentLanes
     engine = Engine(
         settings,
         models=library,
-        maximizer=AscentMaximizer(library, device),
+        maximizer=AscentMaximizer(library, device, step=steps_on(device, captured=settings.cuda_graphs)),
         run_task=do,
         encode=encode,
         tell=line.tell,

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 CHILD_MODULE = "phosphene_server.workers.child"
 
 ENVIRONMENT: Mapping[str, str] = {
-    # glibc otherwise maps and unmaps memory for every frame and activation of 128 KiB or more: measured on 150 KB
-    # messages, serializing takes 3 us with these and 136 us without. Both in bytes.
-    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+    # glibc otherwise maps and unmaps memory for every frame and activation of 128 KiB or more, and each page that comes
+    # anew is cleared at its first touch: on 150 KB messages, serializing takes 3 us with these and 136 us without; a step
+    # of GoogLeNet with 16 pictures took 290 to 320 ms, and 500 ms with 64 MiB and 256 MiB. The price: a process gives up
+    # to so much of what its largest step took back only when it ends. Both in bytes.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
     # How long the threads of one operation wait for one another in a busy loop before they sleep, in rounds. The usual
     # 300,000 are a disaster as soon as anything else wants a core: on two cores with eight other busy processes, a step
     # of `shapes` at 96x96 took 370 to 1800 ms, and 58 ms without any such waiting. But without it the same step takes

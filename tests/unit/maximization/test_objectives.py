@@ -43,6 +43,12 @@ def test_neuron_is_one_position_and_nothing_else_moves_it(activation: Tensor) ->
     torch.testing.assert_close(gradient(objective, activation), expected)
 
 
+def test_neuron_without_a_position_is_the_one_at_the_centre(activation: Tensor) -> None:
+    objective = neuron(layer="conv", channel=1, row=None, column=None)
+    torch.testing.assert_close(objective({"conv": activation}), activation[:, 1, 2, 3])
+    assert objective.key != neuron(layer="conv", channel=1, row=2, column=3).key
+
+
 def test_layer_is_the_mean_square_of_the_whole_layer(activation: Tensor) -> None:
     objective = layer(layer="conv")
     torch.testing.assert_close(objective({"conv": activation}), activation.square().mean(dim=(1, 2, 3)))
