@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene_server.maximization.ascent import Ascent
-from phosphene_server.maximization.stepping import step
 from phosphene_server.maximization.preparation import prepare
+from phosphene_server.maximization.stepping import step
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.loading import load_model
 from phosphene_server.models.preprocessing import preprocess

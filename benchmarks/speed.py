@@ -35,6 +35,7 @@ from benchmarks.speed_process import ContenderFailed, environment  # noqa: E402
 from benchmarks.speed_rounds import Stable  # noqa: E402
 from benchmarks.speed_service import clients  # noqa: E402
 from benchmarks.speed_steps import layers, scaling, step  # noqa: E402
+from phosphene import PhospheneError  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -69,7 +70,7 @@ def main() -> int:
     with Stable(options.device) as stable:
         for name in options.sections:
             report[name] = measured(name, stable, quick=options.quick)
-            print(f"\n== {name} ({report[name]['seconds']:.0f} s)\n", *report[name]["table"], sep="\n", flush=True)
+            print(f"\n== {name} ({report[name]['took_seconds']:.0f} s)\n", *report[name]["table"], sep="\n", flush=True)
             write(report, path)
     return 1 if any("failure" in report[name] for name in options.sections) else 0
 
@@ -101,10 +102,10 @@ def measured(name: str, stable: Stable, *, quick: bool) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         block = SECTIONS[name](stable, quick=quick)
-    except (ContenderFailed, RuntimeError, OSError) as error:
+    except (ContenderFailed, PhospheneError, RuntimeError, OSError) as error:
         block = Block({"failure": str(error)}, (f"failed: {error}",))
     seconds = round(time.perf_counter() - started, 1)
-    return {"machine": there, "seconds": seconds, "quick": quick, **block.data, "table": block.lines}
+    return {"machine": there, "took_seconds": seconds, "quick": quick, **block.data, "table": block.lines}
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:

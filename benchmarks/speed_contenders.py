@@ -30,12 +30,13 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from benchmarks.speed_cases import CHANNEL, ENDLESS, MODEL, REPOSITORY, Case, arguments, requests
 from benchmarks.speed_network import googlenet
-from benchmarks.speed_process import SETTINGS, Surroundings
+from benchmarks.speed_process import Surroundings
 from benchmarks.speed_server import FRAME_STEPS, Server
 from phosphene_server.engine.device import open_device
 from phosphene_server.maximization.ascent import Ascent
-from phosphene_server.maximization.stepping import step
+from phosphene_server.maximization.capture import CudaCapture
 from phosphene_server.maximization.preparation import prepare
+from phosphene_server.maximization.stepping import CapturedSteps, Step, step
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.loading import load_model
 from phosphene_server.models.repository import Repository
@@ -59,8 +60,10 @@ class Contender(Protocol):
 class Phosphene:
     """Ours, in process: what a worker does in its loop, without jobs, frames and sockets."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, captured: bool = True) -> None:
+        """Load the model; `captured`: step as on a GPU, where steps are captured as CUDA graphs."""
         self._model = loaded_model(device)
+        self._step: Step = CapturedSteps(CudaCapture()) if captured and device.type == "cuda" else step
 
     def prepare(self, case: Case) -> Run:
         if case.fresh:
@@ -72,7 +75,7 @@ class Phosphene:
         return [Ascent(self._model, prepare(self._model, request)) for request in requests(case)]
 
     def _run(self, ascents: list[Ascent], steps: int) -> float:
-        return timed(lambda: step(ascents), steps, self._model.device)
+        return timed(lambda: self._step(ascents), steps, self._model.device)
 
 
 class ThroughServer:
@@ -82,8 +85,8 @@ class ThroughServer:
     neither do the first steps. Fewer steps than lie between two frames are computed from those.
     """
 
-    def __init__(self, device: torch.device, **settings: str | int | float) -> None:
-        self._server = Server(device=str(device), **settings)
+    def __init__(self, device: torch.device) -> None:
+        self._server = Server(device=str(device))
 
     def prepare(self, case: Case) -> Run:
         def run(steps: int) -> float:
@@ -182,7 +185,7 @@ class Bare:
     def __init__(
         self, cut: Callable[[Case], tuple[Graph, torch.dtype]], device: torch.device, *, captured: bool = False
     ) -> None:
-        """Take what returns a graph for a case, and the type of the pictures that it reads; `captured`: as CUDA graph."""
+        """Take what returns a graph for a case, and the type of its pictures; `captured`: replay it as a CUDA graph."""
         self._cut, self._device, self._captured = cut, device, captured
 
     def prepare(self, case: Case) -> Run:
@@ -223,6 +226,7 @@ def lowered(device: torch.device) -> Bare:
 
 CONTENDERS: Mapping[str, Callable[[torch.device], Contender]] = {
     "phosphene": Phosphene,
+    "phosphene_uncaptured": lambda device: Phosphene(device, captured=False),
     "server": ThroughServer,
     "lucent": Lucent,
     "lucent_frozen": lambda device: Lucent(device, frozen=True),
@@ -250,9 +254,7 @@ def replayed(once: Callable[[], object]) -> Callable[[], object]:
 
 def device_of(name: str, surroundings: Surroundings) -> torch.device:
     """Return a device; where a worker's surroundings are asked for, this process computes as a worker does."""
-    if surroundings == "plain":
-        return torch.device(name)
-    return open_device(Settings(device=name, **SETTINGS[surroundings]))
+    return open_device(Settings(device=name)) if surroundings == "worker" else torch.device(name)
 
 
 def loaded_model(device: torch.device) -> LoadedModel:

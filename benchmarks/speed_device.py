@@ -2,15 +2,14 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.speed_block import Block, table
 from benchmarks.speed_cases import Case
-from benchmarks.speed_process import GRAPH_CAPTURE, ContenderFailed
+from benchmarks.speed_process import ContenderFailed
 from benchmarks.speed_rounds import Row, Stable, Times, interleaved
 from benchmarks.speed_steps import failures
-from phosphene_server.settings import Settings
 
 LANES = (1, 4, 16, 64)
 STEPS = 32
@@ -21,7 +20,7 @@ PROFILED = ("phosphene", "phosphene, without graph capture", "bare", "bare, capt
 
 
 def device(stable: Stable, *, quick: bool) -> Block:
-    """Measure steps of lanes, each a job of its own, beside the bare network, and the share of them that is computing."""
+    """Measure steps of lanes, each a job of its own, beside the bare network, and how busy the device is."""
     if not stable.on_gpu:
         return Block({"failure": "no CUDA device"}, ("no CUDA device: run with --device cuda",))
     data: dict[str, Any] = {}
@@ -40,20 +39,18 @@ def device(stable: Stable, *, quick: bool) -> Block:
 
 
 def device_rows(case: Case) -> list[Row]:
-    """Return what is compared; the row without graph capture where the service can be told so."""
+    """Return what is compared."""
     bare = replace(case, separate=False)
     half = replace(case, precision="bfloat16")
-    rows = [
+    return [
         Row("phosphene", "phosphene", case, "worker"),
-        Row("phosphene, without graph capture", "phosphene", case, "worker without graph capture"),
+        Row("phosphene, without graph capture", "phosphene_uncaptured", case, "worker"),
         Row("lowered graph alone", "lowered", bare, "worker"),
         Row("bare", "bare", bare, "worker"),
         Row("bare, captured", "bare_captured", bare, "worker"),
         Row("phosphene, bfloat16", "phosphene", half, "worker"),
         Row("bare, bfloat16", "bare", replace(half, separate=False), "worker"),
     ]
-    captures = GRAPH_CAPTURE in {field.name for field in fields(Settings)}
-    return [row for row in rows if captures or row.surroundings != "worker without graph capture"]
 
 
 def busy_shares(stable: Stable, rows: list[Row], times: Times) -> dict[str, float]:

@@ -74,15 +74,7 @@ def _by_lanes(*, quick: bool, device: str) -> dict[str, Any]:
 def _over_jobs(jobs: int, *, device: str) -> dict[str, Any]:
     """Run many short jobs, some at a time and of several sizes, and look at the service after every few."""
     with Server(device=device) as server:
-        asyncio.run(_some_jobs(server.address, range(SIMULTANEOUS_JOBS)))
-        every = max(1, jobs // 50) * SIMULTANEOUS_JOBS
-        counts: list[int] = []
-        sizes: dict[str, list[int]] = {"front": [], "worker": []}
-        for first in range(0, jobs, every):
-            asyncio.run(_some_jobs(server.address, range(first, min(first + every, jobs))))
-            counts.append(min(first + every, jobs))
-            sizes["front"].append(resident_bytes(server.front))
-            sizes["worker"].append(resident_bytes(server.worker))
+        counts, sizes = asyncio.run(_sizes(server, jobs))
     settled = next(place for place, count in enumerate(counts) if count >= SETTLING_SHARE * jobs)
     return {
         "jobs": jobs,
@@ -92,6 +84,20 @@ def _over_jobs(jobs: int, *, device: str) -> dict[str, Any]:
             for name, values in sizes.items()
         },
     }
+
+
+async def _sizes(server: Server, jobs: int) -> tuple[list[int], dict[str, list[int]]]:
+    """Return after how many jobs was looked, and the resident bytes of each process then."""
+    await _some_jobs(server.address, range(SIMULTANEOUS_JOBS))
+    every = max(1, jobs // 50) * SIMULTANEOUS_JOBS
+    counts: list[int] = []
+    sizes: dict[str, list[int]] = {"front": [], "worker": []}
+    for first in range(0, jobs, every):
+        await _some_jobs(server.address, range(first, min(first + every, jobs)))
+        counts.append(min(first + every, jobs))
+        sizes["front"].append(resident_bytes(server.front))
+        sizes["worker"].append(resident_bytes(server.worker))
+    return counts, sizes
 
 
 async def _some_jobs(address: str, numbers: range) -> None:

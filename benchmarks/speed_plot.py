@@ -36,7 +36,7 @@ def draw(blocks: Mapping[str, Any], caption: str, path: Path) -> None:
 
 
 def _panel(pen: ImageDraw.ImageDraw, rows: Sequence[tuple[str, Mapping[str, Any]]], top: int) -> int:
-    """Draw bars from zero, the longest as wide as there is room, with a line between the quartiles; return their end."""
+    """Draw bars from zero, with a line between the quartiles, and return where they end."""
     room = WIDTH - 2 * MARGIN - LABEL - 90
     scale = room / max((values["quartiles"][1] for _, values in rows), default=1.0)
     left, font = MARGIN + LABEL, ImageFont.load_default(TEXT)

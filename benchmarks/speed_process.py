@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
@@ -19,17 +18,7 @@ from benchmarks.speed_cases import ROOT, Case
 from benchmarks.speed_usage import processor_seconds
 from phosphene_server.workers.process import ENVIRONMENT
 
-Surroundings = Literal["plain", "worker", "worker without graph capture"]
-
-GRAPH_CAPTURE = "cuda_graphs"
-"""The setting of the service that says whether steps are captured as CUDA graphs."""
-
-SETTINGS: Mapping[Surroundings, Mapping[str, Any]] = {
-    "plain": {},
-    "worker": {},
-    "worker without graph capture": {GRAPH_CAPTURE: False},
-}
-"""What the service is told where it differs from its defaults."""
+Surroundings = Literal["plain", "worker"]
 
 CHOSEN_BY_THE_CALLER = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_", "PHOSPHENE_")
 """Variables of the shell in which the benchmark runs, which would decide for all contenders."""
@@ -139,4 +128,4 @@ class ContenderProcess:
 def environment(surroundings: Surroundings) -> dict[str, str]:
     """Return the variables of a process: those of a shell that says nothing of threads, or those of our worker."""
     shell = {name: value for name, value in os.environ.items() if not name.startswith(CHOSEN_BY_THE_CALLER)}
-    return shell if surroundings == "plain" else shell | dict(ENVIRONMENT)
+    return shell | dict(ENVIRONMENT) if surroundings == "worker" else shell

@@ -153,7 +153,7 @@ def interleaved(stable: Stable, rows: Sequence[Row], *, steps: int, rounds: int,
     times = Times()
     stable.start(rows)
     for row in rows:
-        _try(stable, row, warm_steps if row.contender != "phosphene" else FIRST_STEPS + warm_steps, times)
+        _try(stable, row, warm_steps if not row.contender.startswith("phosphene") else FIRST_STEPS + warm_steps, times)
     for number in range(rounds):
         first = number % len(rows)
         for row in (*rows[first:], *rows[:first]):

@@ -37,7 +37,7 @@ class Server:
         """
         self.address = f"127.0.0.1:{_free_port()}"
         options = {"listen": self.address, "model_repository": REPOSITORY, "device": device, "parent_pipe": True}
-        words = [word for name, value in (options | settings).items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in (options | settings).items()]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the server
         self._started = time.perf_counter()
         # Its standard input is closed with this process, however that ends, and then it ends, too.

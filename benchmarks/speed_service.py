@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import phosphene
@@ -25,14 +26,8 @@ def clients(stable: Stable, *, quick: bool) -> Block:
     """Measure pictures per minute of concurrent clients with a picture each, against one after another."""
     counts, rounds, alone_count = (CLIENTS[:3], 1, 2) if quick else (CLIENTS, 2, 6)
     steps, goal = (GPU_STEPS, GPU_TOGETHER_GOAL) if stable.on_gpu else (STEPS, TOGETHER_GOAL)
-    pairs: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     with Server(device=stable.device) as server:
-        asyncio.run(_one_after_another(server.address, 1, steps=steps))
-        for _ in range(rounds):
-            for count in counts:
-                alone = asyncio.run(_one_after_another(server.address, alone_count, steps=steps))
-                together = asyncio.run(_together(server.address, count, steps=steps))
-                pairs[count].append((together, alone))
+        pairs = asyncio.run(_pairs(server.address, counts, steps=steps, rounds=rounds, alone_count=alone_count))
     rows = {count: _row(found) for count, found in pairs.items()}
     head = ("pictures per minute", "together", "one after another", "ratio")
     lines = table(head, [(f"{count} clients, {steps} steps", *row.values()) for count, row in rows.items()])
@@ -56,6 +51,19 @@ def _row(found: list[tuple[float, float]]) -> dict[str, float]:
         "one_after_another": statistics.median(alone for _, alone in found),
         "ratio": statistics.median(together / alone for together, alone in found),
     }
+
+
+async def _pairs(
+    address: str, counts: Sequence[int], *, steps: int, rounds: int, alone_count: int
+) -> dict[int, list[tuple[float, float]]]:
+    """Return for each number of clients, for each round, the pictures per minute together and one after another."""
+    pairs: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    await _one_after_another(address, 1, steps=steps)
+    for _ in range(rounds):
+        for count in counts:
+            alone = await _one_after_another(address, alone_count, steps=steps)
+            pairs[count].append((await _together(address, count, steps=steps), alone))
+    return pairs
 
 
 async def _together(address: str, count: int, *, steps: int) -> float:

@@ -4,12 +4,12 @@ import random
 from dataclasses import replace
 
 import pytest
-from engine_bench import Bench, make_job
+from engine_bench import Bench, make_job, make_source
 
-from phosphene_server.engine.footprints import Footprint
+from phosphene_server.engine.footprints import Footprint, kind_of
 from phosphene_server.errors import InvalidArgument, Overloaded
 from phosphene_server.settings import Settings
-from phosphene_server.values.work import JobFailed, JobFinished, JobProgressed
+from phosphene_server.values.work import DescribeModel, JobFailed, JobFinished, JobProgressed
 
 SETTINGS = Settings(maximum_running_lanes=64, progress_seconds=1000.0, checkpoint_seconds=1000.0)
 
@@ -68,21 +68,46 @@ def test_nothing_is_measured_while_a_model_is_loaded():
     bench = Bench(SETTINGS, new_kinds=True)
     bench.models.missing.add("net")
     begun, may_end = bench.hold_loads()
-    measured_meanwhile = []
+    load_had_ended = []
 
     def end_load() -> None:
         if len(bench.maximizer.batches) == 6:
-            begun.wait(10)
-            measured_meanwhile.extend(bench.maximizer.measured)
+            assert begun.wait(10)
+            may_end.set()
+
+    def note() -> None:
+        load_had_ended.append(may_end.is_set())
+        bench.engine.cancel("a")
+
+    bench.maximizer.before_step = end_load
+    bench.maximizer.on_measured = note
+    bench.submit(make_job("b", model="net", steps=2))
+    bench.submit(make_job("a", steps=20000))
+    bench.run()
+    assert load_had_ended[0]
+    assert len(bench.maximizer.batches) > 6
+
+
+def test_several_pictures_that_must_be_measured_wait_for_the_load_of_somebody_else_and_then_start():
+    bench = Bench(SETTINGS, new_kinds=True)
+    bench.models.missing.add("net")
+    begun, may_end = bench.hold_loads()
+    bench.engine.do(DescribeModel(make_source("net")), lambda _: None)
+
+    def end_load() -> None:
+        if len(bench.maximizer.batches) == 4:
+            assert begun.wait(10)
             may_end.set()
 
     bench.maximizer.before_step = end_load
-    bench.submit(make_job("b", model="net", steps=2))
-    bench.submit(make_job("a", steps=20000))
     bench.maximizer.on_measured = lambda: bench.engine.cancel("a")
+    known = make_job("a", model="known", steps=20000)
+    bench.engine._book.learn(kind_of(known), Footprint())
+    bench.submit(several("several", 4, steps=3))
+    bench.submit(known)
     bench.run()
-    assert measured_meanwhile == []
-    assert "a" in bench.maximizer.measured
+    assert bench.of("several", JobFinished)[0].result.step == 3
+    assert 4 <= bench.of("a", JobFinished)[0].result.step < 20000
 
 
 def test_what_does_not_fit_waits_and_small_steps_use_what_is_left():
@@ -119,7 +144,7 @@ def test_random_jobs_of_new_and_known_kinds_never_take_more_than_there_is(seed):
 
 def test_a_large_job_gets_its_time_although_small_ones_keep_coming():
     bench = Bench(SETTINGS, memory_bytes=1000)
-    bench.maximizer.footprints["large"] = Footprint(held=100, step=800)
+    bench.maximizer.footprints["large"] = Footprint(held=100, step=900)  # all there is
     bench.maximizer.footprints["paper"] = Footprint(held=100, step=100)
     came = iter(range(200))
 

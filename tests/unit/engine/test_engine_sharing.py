@@ -81,6 +81,23 @@ def test_a_task_is_done_before_the_next_step_however_many_jobs_run(at_step):
     assert done_at == [at_step + 1]
 
 
+def test_a_task_that_comes_while_jobs_are_started_is_done_before_the_next_step():
+    bench = Bench(SETTINGS)
+    begin = bench.maximizer.begin
+    done_at = []
+
+    def asking_begin(job, state):
+        if job.job_id == "b":
+            bench.engine.do(DescribeModel(make_source()), lambda _: done_at.append(len(bench.maximizer.batches)))
+        return begin(job, state)
+
+    bench.maximizer.begin = asking_begin
+    bench.maximizer.before_step = lambda: bench.submit(make_job("b")) if len(bench.maximizer.batches) == 3 else None
+    bench.submit(make_job("a", steps=10))
+    bench.run()
+    assert done_at == [4]
+
+
 def test_starting_many_slow_jobs_holds_up_running_ones_for_a_bounded_time():
     bench = Bench(SETTINGS)
     begin = bench.maximizer.begin
