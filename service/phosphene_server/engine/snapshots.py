@@ -49,31 +49,44 @@ class HostSnapshots:
 class CudaSnapshots:
     """Copies of tensors that are on a CUDA device. Implements `Snapshots`."""
 
+    def __init__(self, device: torch.device) -> None:
+        """Take a CUDA device."""
+        self._beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        """For copies of pictures: they go on beside the next steps."""
+
     def copy(self, tensor: Tensor) -> Later[Tensor]:
-        """Ask for a copy, and wait for it later."""
-        source = tensor.detach()
-        buffer = pinned_like(source)
-        buffer.copy_(source, non_blocking=True)
-        # Blocking: a thread that waits sleeps instead of keeping a core busy.
-        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        done.record()
-
-        def wait() -> Tensor:
-            with device_errors():
-                done.synchronize()
-            return buffer
-
-        return wait
+        """Ask for a copy before the next step, which may overwrite the tensor, and wait for it later."""
+        return _asked_for(tensor.detach())
 
     def pixels(self, pictures: Tensor) -> Later[Pixels]:
-        """Turn into bytes on the device, a quarter of the floats, and ask for a copy."""
-        copied = self.copy(as_bytes(pictures))
+        """Turn into bytes on the device, a quarter of the floats, and ask for a copy beside the next steps."""
+        taken = as_bytes(pictures)
+        self._beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._beside):
+            taken.record_stream(self._beside)  # so that its memory is not used anew before it is copied
+            copied = _asked_for(taken)
         return lambda: tuple(copied().numpy())
+
+
+def _asked_for(tensor: Tensor) -> Later[Tensor]:
+    """Ask the stream that is current for a copy, and wait for it later."""
+    buffer = pinned_like(tensor)
+    buffer.copy_(tensor, non_blocking=True)
+    # Blocking: a thread that waits sleeps instead of keeping a core busy.
+    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    done.record()
+
+    def wait() -> Tensor:
+        with device_errors():
+            done.synchronize()
+        return buffer
+
+    return wait
 
 
 def snapshots_of(device: torch.device) -> Snapshots:
     """Return what takes copies of tensors on a device."""
-    return CudaSnapshots() if device.type == "cuda" else HostSnapshots()
+    return CudaSnapshots(device) if device.type == "cuda" else HostSnapshots()
 
 
 def as_bytes(pictures: Tensor) -> Tensor:

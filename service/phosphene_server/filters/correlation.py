@@ -35,10 +35,10 @@ _TAP = 0.2
 _SEPARABLE_TAP = 0.3
 _COLUMN = 1.0
 _PRODUCT = 0.03
-_TRANSFORM = 3.0
-_SPECTRAL_PRODUCT = 1.0
+_TRANSFORM = 5.0
+_SPECTRAL_PRODUCT = 2.5
 
-EXACTNESS = 3.0
+EXACTNESS = 2.0
 """How many times longer an exact way may take than the Fourier transform before that is preferred."""
 
 _PIECE_NANOSECONDS = 5e7

@@ -17,6 +17,9 @@ from phosphene_server.errors import LayerUnusable, NotFound, nearest_names
 from phosphene_server.models.batching import FIRST, Batching, evaluate_in_chunks, pictures_first
 from phosphene_server.values.model import TensorSpecification
 
+MAXIMUM_CUTS = 128
+"""Cut graphs that a model keeps: jobs that step together ask for any set of layers."""
+
 
 @dataclass(frozen=True)
 class FilterGeometry:
@@ -160,16 +163,21 @@ class ModelGraph:
     def cut(self, names: Iterable[str]) -> CutGraph:
         """Return the graph from the inputs to the named layers.
 
-        The same set of names gives the same object again. Parameters are shared, not copied.
+        The same set of names gives the same object again, as long as it is one of the last `MAXIMUM_CUTS` that were
+        asked for. Parameters are shared, not copied.
 
         Raises:
             NotFound: no layer has one of the names.
         """
         key = tuple(sorted(set(names)))
-        if key not in self._cuts:
+        cut = self._cuts.pop(key, None)
+        if cut is None:
             nodes = [self.layer(name).node for name in key]
-            self._cuts[key] = CutGraph(_cut_module(self.module, nodes, self.batching), key, self.batching)
-        return self._cuts[key]
+            cut = CutGraph(_cut_module(self.module, nodes, self.batching), key, self.batching)
+        self._cuts[key] = cut  # the last of all, so that the one that was used longest ago is the first
+        if len(self._cuts) > MAXIMUM_CUTS:
+            del self._cuts[next(iter(self._cuts))]
+        return cut
 
     def filters(self, name: str, *, field: str = "layer") -> tuple[FilterGeometry, Tensor, Tensor | None]:
         """Return how a layer slides its filters, its weight as the operation takes it, and its bias.

@@ -181,4 +181,6 @@ def _shortened(label: str, font: PIL.ImageFont.FreeTypeFont, width: int) -> str:
 def _ends(line: str, characters: int) -> str:
     """Return so many characters of a line, of its beginning and of its end, with an ellipsis between them."""
     beginning = characters // 2
-    return line[:beginning] + _ELLIPSIS + line[len(line) - (characters - beginning) :]
+    end = line[len(line) - (characters - beginning) :]
+    # Dots beside it would look like one longer ellipsis.
+    return line[:beginning].rstrip(". ") + _ELLIPSIS + end.lstrip(". ")

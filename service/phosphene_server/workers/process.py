@@ -16,9 +16,9 @@ CHILD_MODULE = "phosphene_server.workers.child"
 
 ENVIRONMENT: Mapping[str, str] = {
     # glibc otherwise maps and unmaps memory for every frame and activation of 128 KiB or more, and each page that comes
-    # anew is cleared at its first touch: on 150 KB messages, serializing takes 3 us with these and 136 us without; a step
-    # of GoogLeNet with 16 pictures took 290 to 320 ms, and 500 ms with 64 MiB and 256 MiB. The price: a process gives up
-    # to so much of what its largest step took back only when it ends. Both in bytes.
+    # anew is cleared at its first touch. On 150 KB messages, serializing takes 3 us with these and 136 us without; a
+    # step of GoogLeNet with 16 pictures takes 290 to 320 ms, and 500 ms with 64 and 256 MiB. The price: the process
+    # may keep up to so much of what its largest step took until it ends. Both in bytes.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
     # How long the threads of one operation wait for one another in a busy loop before they sleep, in rounds. The usual

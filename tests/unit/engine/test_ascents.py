@@ -1,5 +1,8 @@
 """The engine with real ascents on a network of two layers."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +150,17 @@ def test_what_comes_out_is_plain(library):
     assert lanes.pixels()()[0].dtype == np.uint8
     assert lanes.pixels()()[0].shape == (24, 24, 3)
     assert type(lanes.state()) is bytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+def test_a_measured_step_knows_the_activations_and_the_state_of_a_lane(library):
+    job = make_job("a", steps=4)
+    job = replace(job, request=replace(job.request, size=ImageSize(512, 512)))
+    maximizer = AscentMaximizer(library, torch.device("cpu"))
+    lanes = maximizer.begin(job, None)
+    maximizer.step([lanes])
+    footprint = maximizer.measured_step(lanes)
+    assert lanes.step == 2
+    picture, channels = 3 * 512 * 512 * 4, 4 * 508 * 508 * 4
+    assert 3 * picture <= footprint.held <= 20 * picture  # the spectrum and its two moments
+    assert channels + picture <= footprint.step <= 20 * (channels + picture)

@@ -80,3 +80,16 @@ def test_a_model_that_cannot_be_loaded_is_tried_again():
         with pytest.raises(DamagedModel):
             library.hold(make_source("a"))
     assert not library.unload(make_source("a").reference)
+
+
+def test_idle_models_are_dropped_until_enough_is_free_the_oldest_first():
+    sizes = {"a": 10, "b": 20, "c": 30, "d": 40}
+    library = ModelLibrary(lambda source: source.reference.name, limit=4, size_bytes=sizes.__getitem__)
+    for name in "abcd":
+        library.get(make_source(name))
+    library.hold(make_source("a"))
+    library.drop_idle(25, keep=make_source("b"))
+    assert [library.has(make_source(name)) for name in "abcd"] == [True, True, False, True]
+    assert library.size_bytes == 70
+    library.drop_idle(1000, keep=make_source("b"))
+    assert library.size_bytes == 30

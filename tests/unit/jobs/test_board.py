@@ -162,6 +162,23 @@ async def test_a_job_is_told_how_many_start_before_it(make_board: MakeBoard) -> 
     assert positions == [0, 0, 1, 2]
 
 
+async def test_an_urgent_job_is_told_how_many_start_before_it_by_priority(make_board: MakeBoard, worker) -> None:
+    board = make_board(maximum_running_lanes=1)
+    for _ in range(3):
+        await board.start(request())  # one runs, two wait
+    urgent = await board.start(replace(request(), priority=4))
+    assert (await anext(urgent)).queue_position == 1
+
+
+@pytest.mark.parametrize(("priority", "highest"), [(5, 4), (1000, 4), (2, 1)])
+async def test_a_priority_above_the_highest_is_refused_with_it(make_board: MakeBoard, priority, highest) -> None:
+    board = make_board(maximum_priority=highest)
+    with pytest.raises(InvalidArgument, match="priority") as caught:
+        await board.start(replace(request(), priority=priority))
+    assert caught.value.field == "priority"
+    await board.start(replace(request(), priority=highest))
+
+
 # Watchers
 
 

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from phosphene_server.errors import LayerUnusable, NotFound
+from phosphene_server.models import graph as graphs
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import FilterGeometry, ModelGraph
 from phosphene_server.models.observation import observe
@@ -44,6 +45,15 @@ def test_a_cut_computes_what_the_whole_graph_computes(graph):
 
 def test_the_same_layers_give_the_same_cut(graph):
     assert graph.cut(["relu1", "conv1"]) is graph.cut({"conv1", "relu1"})
+
+
+def test_only_the_cuts_that_were_used_last_are_kept(graph, monkeypatch):
+    monkeypatch.setattr(graphs, "MAXIMUM_CUTS", 2)
+    first, second = graph.cut(["conv1"]), graph.cut(["relu1"])
+    assert graph.cut(["conv1"]) is first
+    graph.cut(["conv2"])
+    assert graph.cut(["conv1"]) is first
+    assert graph.cut(["relu1"]) is not second
 
 
 def test_a_cut_shares_the_parameters(graph):

@@ -120,3 +120,8 @@ def test_sheet_can_be_encoded():
         encode(picture, ImageEncoding("png")).data
         == encode(np.array(PIL.Image.fromarray(picture)), ImageEncoding()).data
     )
+
+
+def test_no_dots_stand_beside_the_ellipsis_of_a_long_label():
+    pictures = [flat(60, 60, (200, 0, 0))] * 2
+    np.testing.assert_array_equal(sheet(pictures, ["conv" + "." * 200 + "9", ""]), sheet(pictures, ["conv…9", ""]))

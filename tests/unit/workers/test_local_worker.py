@@ -143,8 +143,8 @@ async def test_the_process_has_a_session_of_its_own_and_no_input(worker):
 
 async def test_the_process_keeps_large_blocks_of_memory_and_its_threads_wait_asleep(worker):
     environment = await worker.run(task("environment"))
-    assert environment["MALLOC_MMAP_THRESHOLD_"] == "67108864"
-    assert environment["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == "4294967296"
     assert environment["GOMP_SPINCOUNT"] == "10000"
 
 

@@ -47,7 +47,8 @@ PASSES: tuple[tuple[Pass, Sequence[Precision]], ...] = (
 convolutions that oneDNN computes on a CPU (see `kernels.can_pack`); the others are for all devices."""
 
 MAXIMUM_GRAPHS = 64
-"""Lowered graphs that are kept for a model; the one that was used longest ago goes first. They share their tensors."""
+"""Lowered graphs that are kept for a model; the one that was used longest ago goes first, and with
+it the tensors that it shares with no other."""
 
 
 class Lowerings:
@@ -88,4 +89,4 @@ def lower(cut: CutGraph, precision: Precision, derivations: Derivations) -> Lowe
     for rewrite, precisions in PASSES:
         if precision in precisions:
             rewrite(draft)
-    return LoweredGraph(draft.finish(), cut.layers, cut.batching)
+    return LoweredGraph(draft.finish(), cut.layers, cut.batching, precision, draft.derived)

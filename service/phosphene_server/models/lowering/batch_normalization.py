@@ -58,7 +58,7 @@ def _fold(draft: Draft, convolution: fx.Node, node: fx.Node, arguments: Mapping[
     if any(tensor is None and value is not None for tensor, value in zip(tensors, named, strict=True)):
         return  # something is computed
     epsilon = arguments["eps"]
-    weight, bias = draft.derivations.get("folded", tensors, lambda: _folded(*tensors, epsilon=epsilon), epsilon)
+    weight, bias = draft.derive("folded", tensors, lambda: _folded(*tensors, epsilon=epsilon), epsilon)
     own |= {"weight": draft.insert_tensor(convolution, weight), "bias": draft.insert_tensor(convolution, bias)}
     convolution.args, convolution.kwargs = tuple(own.values()), {}
     draft.replace(node, convolution)

@@ -98,7 +98,7 @@ def _packed(draft: Draft, arguments: dict[str, Any]) -> tuple[PackedConvolution,
         return None  # it is computed
     stride, padding, dilation = (_pair(arguments[name]) for name in ("stride", "padding", "dilation"))
     geometry = Geometry(stride, padding, dilation, arguments["groups"])
-    return draft.derivations.get("packed", [weight, bias], lambda: make_packed(weight, bias, geometry), geometry)
+    return draft.derive("packed", [weight, bias], lambda: make_packed(weight, bias, geometry), geometry)
 
 
 def make_packed(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> tuple[PackedConvolution, InputGradient]:

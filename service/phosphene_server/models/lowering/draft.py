@@ -1,7 +1,9 @@
 """A copy of a cut graph that passes rewrite until it is as fast as we can make it."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from torch import Tensor, fx, nn
 
@@ -10,30 +12,35 @@ from phosphene_server.models.graph import CutGraph
 Derived = TypeVar("Derived")
 
 
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    """Something that was made of tensors or modules of a model."""
+
+    sources: Sequence[object]
+    """What it was made of, kept so that nothing else gets their identity."""
+    made: Any
+
+
 class Derivations:
     """What was made of the tensors of a model: arranged, folded or rounded ones, once for all its lowered graphs.
 
     They are the price of speed: a second copy of a folded or rounded weight, and one arranged copy for each direction.
-    They go with the loaded model.
+    Each goes with the last graph that uses it.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[Sequence[object], Any]] = {}
+        self._known: WeakValueDictionary[Hashable, Derivation] = WeakValueDictionary()
 
-    def get(self, kind: str, sources: Sequence[object], make: Callable[[], Derived], *settings: Hashable) -> Derived:
-        """Return what is made of some objects, made at the first call.
+    def __len__(self) -> int:
+        return len(self._known)
 
-        Args:
-            kind: What it is.
-            sources: The tensors or modules that it is made of; they are kept, so that no other gets their identity.
-            make: Makes it.
-            settings: What else it depends on.
-        """
+    def get(self, kind: str, sources: Sequence[object], make: Callable[[], object], *settings: Hashable) -> Derivation:
+        """Return what is made of some objects; it is made where no graph has it."""
         key = (kind, *map(id, sources), *settings)
-        if key not in self._kept:
-            self._kept[key] = (tuple(sources), make())
-        made: Derived = self._kept[key][1]
-        return made
+        derivation = self._known.get(key)
+        if derivation is None:
+            derivation = self._known[key] = Derivation(tuple(sources), make())
+        return derivation
 
 
 class Draft:
@@ -42,7 +49,9 @@ class Draft:
     def __init__(self, cut: CutGraph, derivations: Derivations) -> None:
         """Copy the nodes of a cut graph; its tensors are shared. A last input says which pictures are redirected."""
         self.graph = fx.Graph()
-        self.derivations = derivations
+        self.derived: list[Derivation] = []
+        """What the finished graph has to keep."""
+        self._derivations = derivations
         self._root: dict[str, Tensor | nn.Module] = {}
         copies: dict[fx.Node, fx.Node] = {}
         nodes = list(cut.module.graph.nodes)
@@ -55,6 +64,20 @@ class Draft:
             copies[node] = self.graph.node_copy(node, copies.__getitem__)
             if node.op in ("get_attr", "call_module"):
                 self._root[str(node.target)] = _attribute(cut.module, str(node.target))
+
+    def derive(self, kind: str, sources: Sequence[object], make: Callable[[], Derived], *settings: Hashable) -> Derived:
+        """Return what is made of some objects, made where no graph of the model has it.
+
+        Args:
+            kind: What it is.
+            sources: The tensors or modules that it is made of.
+            make: Makes it.
+            settings: What else it depends on.
+        """
+        derivation = self._derivations.get(kind, sources, make, *settings)
+        self.derived.append(derivation)
+        made: Derived = derivation.made
+        return made
 
     def calls(self, *functions: Callable[..., Any]) -> list[fx.Node]:
         """Return the nodes that call one of some functions, in the order of execution."""

@@ -4,14 +4,28 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx
 
+from phosphene_server.errors import InvalidArgument
 from phosphene_server.models.batching import Batching, evaluate_in_chunks
+from phosphene_server.values.maximization import Precision
+
+_OF_TYPES = ("BFloat16", "bfloat16", "dtype", "scalar type")
+"""One of them is in every message in which torch refuses a type of numbers."""
 
 
 class LoweredGraph:
     """Computes what a cut graph computes, faster, with rectifiers that can be redirected."""
 
-    def __init__(self, module: fx.GraphModule, layers: tuple[str, ...], batching: Batching) -> None:
-        """Take a graph whose last placeholder says which pictures are redirected."""
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        layers: tuple[str, ...],
+        batching: Batching,
+        precision: Precision = "float32",
+        derived: Sequence[object] = (),
+    ) -> None:
+        """Take a graph whose last placeholder says which pictures are redirected, and what has to live as long."""
+        self._precision = precision
+        self._derived = tuple(derived)
         self.module = module
         self.layers = layers
         self.batching = batching
@@ -26,12 +40,25 @@ class LoweredGraph:
 
         Returns:
             The activation of each layer, by name, with the pictures along its first axis. Gradients reach the inputs.
+
+        Raises:
+            InvalidArgument: an operation of the model does not take bfloat16, which was asked for.
         """
-        if redirected is None:
-            values = evaluate_in_chunks(self._plain, inputs, self.batching)
-        else:
-            values = evaluate_in_chunks(self.module, (*inputs, redirected), self.batching)
+        try:
+            values = self._evaluate(inputs, redirected)
+        except (RuntimeError, NotImplementedError) as error:
+            if self._precision != "bfloat16" or not any(word in str(error) for word in _OF_TYPES):
+                raise
+            first = str(error).partition("\n")[0][:200]
+            raise InvalidArgument(
+                "precision", "bfloat16", f"float32: an operation of this model refuses: {first}"
+            ) from error
         return dict(zip(self.layers, values, strict=True))
+
+    def _evaluate(self, inputs: Sequence[Tensor], redirected: Tensor | None) -> Sequence[Tensor]:
+        if redirected is None:
+            return evaluate_in_chunks(self._plain, inputs, self.batching)
+        return evaluate_in_chunks(self.module, (*inputs, redirected), self.batching)
 
     def _plain(self, *inputs: Tensor) -> Sequence[Tensor]:
         values: Sequence[Tensor] = self.module(*inputs, None)

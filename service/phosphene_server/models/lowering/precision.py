@@ -17,7 +17,7 @@ from phosphene_server.models.lowering.draft import Draft
 def compute_in_bfloat16(draft: Draft) -> None:
     """Round all floating-point tensors and inputs, and give the layers in float32."""
     for node, value in (*draft.named("get_attr"), *draft.named("call_module")):
-        node.target = draft.register(node, draft.derivations.get("rounded", [value], partial(_rounded, value)))
+        node.target = draft.register(node, draft.derive("rounded", [value], partial(_rounded, value)))
     for node in draft.inputs:
         with draft.graph.inserting_after(draft.redirected):
             rounded = draft.graph.call_function(_rounded, (node,))

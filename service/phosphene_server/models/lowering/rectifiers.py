@@ -77,14 +77,17 @@ Function = Callable[..., Tensor]
 RELUS: tuple[Function, ...] = (torch.relu, F.relu, torch.ops.aten.relu, torch.ops.aten.relu.default)
 """The names of max(0, ·)."""
 
+_RELU6S: tuple[Function, ...] = (F.relu6, torch.ops.aten.relu6, torch.ops.aten.relu6.default)
+
+_GENERAL_HARDTANHS: tuple[Function, ...] = (F.hardtanh, torch.ops.aten.hardtanh, torch.ops.aten.hardtanh.default)
+
+HARDTANHS = (*_RELU6S, *_GENERAL_HARDTANHS)
+"""The names of min(max(low, ·), high), of which nothing passes at the bounds themselves, unlike through a clamp."""
+
 RECTIFIERS: Mapping[Function, Callable[..., Bounds]] = {
     **dict.fromkeys(RELUS, _relu_bounds),
-    F.relu6: _relu6_bounds,
-    torch.ops.aten.relu6: _relu6_bounds,
-    torch.ops.aten.relu6.default: _relu6_bounds,
-    F.hardtanh: _hardtanh_bounds,
-    torch.ops.aten.hardtanh: _hardtanh_bounds,
-    torch.ops.aten.hardtanh.default: _hardtanh_bounds,
+    **dict.fromkeys(_RELU6S, _relu6_bounds),
+    **dict.fromkeys(_GENERAL_HARDTANHS, _hardtanh_bounds),
     torch.clamp: _clamp_bounds,
     torch.ops.aten.clamp: _clamp_bounds,
     torch.ops.aten.clamp.default: _clamp_bounds,
@@ -112,7 +115,11 @@ class Rectifier(nn.Module):
         if redirected is None or not isinstance(values, Tensor) or not of_pictures(values, redirected):
             return self.function(values, *arguments, **keywords)
         bounds = RECTIFIERS[self.function](*arguments, **keywords)
-        output: Tensor = _Redirected.apply(values, redirected, self.function, bounds, arguments, keywords)
+        output: Tensor
+        if self.function in RELUS or self.function in HARDTANHS:
+            output = _RedirectedByResult.apply(values, redirected, bounds)
+        else:
+            output = _Redirected.apply(values, redirected, self.function, bounds, arguments, keywords)
         return output
 
 
@@ -146,13 +153,23 @@ def redirect(passed: Tensor, gradient: Tensor, values: Tensor, redirected: Tenso
         redirected: Which pictures are redirected, bool, (batch,).
         bounds: Where the rectifier is flat.
     """
-    if not passed.numel():
+    if passed.numel():
+        redirect_on_device = _redirect_asking if passed.device.type == "cpu" else _redirect_without_asking
+        redirect_on_device(passed, gradient, values, redirected, bounds)
+
+
+def _redirect_asking(passed: Tensor, gradient: Tensor, values: Tensor, redirected: Tensor, bounds: Bounds) -> None:
+    """Redirect on a CPU, where it costs nothing to look at numbers, and much to compute what is not needed."""
+    if _any_in_the_middle(passed).all():
         return
-    if passed.device.type == "cpu":
-        if not _any_in_the_middle(passed).all():
-            for picture in (redirected & ~_any(passed)).nonzero().flatten().tolist():
-                passed[picture] = bounds.helpful(gradient[picture], values[picture])
-        return
+    for picture in (redirected & ~_any(passed)).nonzero().flatten().tolist():
+        passed[picture] = bounds.helpful(gradient[picture], values[picture])
+
+
+def _redirect_without_asking(
+    passed: Tensor, gradient: Tensor, values: Tensor, redirected: Tensor, bounds: Bounds
+) -> None:
+    """Redirect on a device that computes while we go on, and whose steps are captured."""
     blocked = (redirected & ~_any(passed)).reshape(-1, *[1] * (passed.dim() - 1))
     torch.where(blocked, bounds.helpful(gradient, values), passed, out=passed)
 
@@ -178,8 +195,36 @@ def _any(values: Tensor) -> Tensor:
     return (values.amax(dim=axes) != 0) | (values.amin(dim=axes) != 0)
 
 
+class _RedirectedByResult(torch.autograd.Function):
+    """A rectifier whose result tells what passes, with a backward pass that is redirected."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, redirected: Tensor, bounds: Bounds) -> Tensor:
+        """Evaluate the rectifier."""
+        if bounds.low is None or bounds.high is None:
+            result = torch.relu(values)
+        else:
+            result = F.hardtanh(values, bounds.low, bounds.high)
+        ctx.bounds = bounds
+        ctx.save_for_backward(result, redirected)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the input, redirected."""
+        result, redirected = ctx.saved_tensors
+        bounds = ctx.bounds
+        if bounds.high is None:
+            passed = torch.ops.aten.threshold_backward(gradient, result, 0)
+        else:
+            passed = torch.ops.aten.hardtanh_backward(gradient, result, bounds.low, bounds.high)
+        redirect(passed, gradient, result, redirected, bounds)
+        return passed, None, None
+
+
 class _Redirected(torch.autograd.Function):
-    """A rectifier with a backward pass that is redirected."""
+    """Any other rectifier with a backward pass that is redirected."""
 
     @staticmethod
     def forward(

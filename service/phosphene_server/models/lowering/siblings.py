@@ -98,7 +98,7 @@ def _merge(draft: Draft, members: Sequence[fx.Node]) -> None:
     own = [arguments_of(node, CONVOLUTION_ARGUMENTS) for node in members]
     weights = [cast("Tensor", draft.tensor(arguments["weight"])) for arguments in own]
     biases = [cast("Tensor", draft.tensor(arguments["bias"])) for arguments in own]
-    packed = draft.derivations.get(
+    packed = draft.derive(
         "merged", [*weights, *biases], lambda: make_packed(torch.cat(weights), torch.cat(biases), Geometry())
     )
     module = Siblings(*packed, [len(weight) for weight in weights])

@@ -1,6 +1,7 @@
 """Lowered graphs as a whole: what they are asked for and what they keep."""
 
 import copy
+import gc
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from phosphene_server.errors import NotFound
+from phosphene_server.errors import InvalidArgument, NotFound
 from phosphene_server.models import lowering
 from phosphene_server.models.batching import Batching
 from phosphene_server.models.builder import GraphBuilder
@@ -78,6 +79,41 @@ def test_graphs_of_a_model_share_what_was_made_of_its_tensors() -> None:
     convolutions = [next(module for module in graph.module.children()) for graph in (one, other)]
     assert convolutions[0].convolve is convolutions[1].convolve
     assert torch.equal(one(values)["first"], other(values)["first"])
+
+
+def test_what_was_made_of_tensors_goes_with_the_last_graph_that_uses_it() -> None:
+    model, derivations = small_model(), Derivations()
+    one = lower(model.cut(["first"]), "float32", derivations)
+    other = lower(model.cut(["first", "second"]), "float32", derivations)
+    assert len(derivations) == 2
+    del other
+    gc.collect()  # graphs and their nodes point to one another
+    assert len(derivations) == 1
+    del one
+    gc.collect()
+    assert len(derivations) == 0
+
+
+def test_an_operation_that_does_not_take_bfloat16_is_refused_with_the_field() -> None:
+    def write(builder: GraphBuilder, source: fx.Node) -> dict[str, fx.Node]:
+        return {"spectrum": builder.call(torch.abs, builder.call(torch.fft.fft2, source))}
+
+    graph = lower(cut_of(write), "bfloat16", Derivations())
+    with pytest.raises(InvalidArgument, match="precision: expected float32") as refused:
+        graph(pictures(1, 3, 8, 8))
+    assert refused.value.field == "precision"
+
+
+def test_an_error_that_is_none_of_precision_stays_what_it_is() -> None:
+    graph = lower(cut_of(inception), "bfloat16", Derivations())
+    with pytest.raises(RuntimeError, match="channels"):
+        graph(pictures(1, 4, 9, 9))
+
+
+def test_a_gradient_of_zeros_gives_zeros_and_no_error() -> None:
+    graph, values = lowered(cut_of(inception)), pictures(2, 3, 9, 9).requires_grad_()
+    (gradient,) = torch.autograd.grad((graph(values)["block"] * 0).sum(), values)
+    assert torch.equal(gradient, torch.zeros_like(values))
 
 
 def test_the_cut_graph_itself_stays_what_it_was() -> None:

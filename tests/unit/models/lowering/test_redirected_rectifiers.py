@@ -10,7 +10,9 @@ from torch import Tensor, fx
 from phosphene_server.models.batching import Batching
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.graph import CutGraph
-from tests.unit.models.lowering.small_graphs import Write, convolution, cut_of, in_float64, lowered, pictures
+from phosphene_server.models.lowering import rectifiers
+from phosphene_server.models.lowering.rectifiers import Bounds
+from tests.unit.models.lowering.small_graphs import Write, convolution, cut_of, drawn, in_float64, lowered, pictures
 from tests.unit.models.lowering.test_lowered_siblings import inception
 
 
@@ -82,6 +84,46 @@ def test_a_picture_that_is_redirected_and_not_silent_gets_the_gradient_of_torch_
     plain = values.clone().requires_grad_()
     (expected,) = torch.autograd.grad(function(plain, *arguments), plain, wanted)
     assert torch.equal(gradient(of_function(function, *arguments), values, wanted, [True]), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_one_pixel_that_gets_a_gradient_keeps_a_picture_from_being_redirected(layout: torch.memory_format) -> None:
+    values = torch.full((2, 3, 5, 6), -1.0).contiguous(memory_format=layout)
+    values[1, 2, 4, 0] = 1.0
+    result = gradient(of_function(torch.relu), values, torch.ones_like(values), [True, True])
+    assert torch.equal(result[0], torch.ones(3, 5, 6))
+    assert result[1].nonzero().tolist() == [[2, 4, 0]]
+
+
+def test_a_single_number_of_each_picture_is_redirected_too() -> None:
+    values, wanted = torch.tensor([-1.0, -1.0, 2.0]), torch.tensor([0.5, -0.5, 0.25])
+    assert gradient(of_function(torch.relu), values, wanted, [True] * 3).tolist() == [0.5, 0.0, 0.25]
+
+
+@pytest.mark.parametrize("bounds", [Bounds(0.0), Bounds(None, 1.0), Bounds(0.0, 1.0)])
+def test_all_devices_redirect_alike(bounds: Bounds) -> None:
+    values, wanted = drawn(6, 3, 4, 5), drawn(3, 6, 5, 4).transpose(0, 1).transpose(2, 3)
+    flat = torch.zeros_like(values, dtype=torch.bool)
+    values[:4] = values[:4].abs() * (-1 if bounds.low is not None else 1) + (0 if bounds.low is not None else 1)
+    if bounds.low is not None:
+        flat |= values <= bounds.low
+    if bounds.high is not None:
+        flat |= values >= bounds.high
+    passed, redirected = wanted.masked_fill(flat, 0), torch.tensor([True, False] * 3)
+    asking, unasking = passed.clone(), passed.clone()
+    rectifiers._redirect_asking(asking, wanted, values, redirected, bounds)
+    rectifiers._redirect_without_asking(unasking, wanted, values, redirected, bounds)
+    assert torch.equal(asking, unasking)
+    changed = (asking != passed).flatten(1).any(dim=1)
+    assert changed.tolist() == [True, False, True, False, False, False]
+
+
+def test_redirection_changes_no_values_and_no_gradient_that_passes() -> None:
+    graph, values = lowered(cut_of(inception)), pictures(3, 3, 9, 9)
+    mask = torch.tensor([False, True, True])
+    assert torch.equal(graph(values)["block"], graph(values, redirected=mask)["block"])
+    plain = redirected_gradient(lambda x, redirected: graph(x), values, mask)
+    assert torch.equal(redirected_gradient(graph, values, mask), plain)
 
 
 def test_a_rectifier_of_parts_of_pictures_keeps_the_true_gradient() -> None:
