@@ -51,7 +51,7 @@ SECTIONS: Mapping[str, Callable[..., Block]] = {
 }
 
 ON_CPU = ("step", "clients", "layers", "scaling", "kernels", "memory", "latency")
-ON_GPU = ("step", "device", "clients", "layers", "scaling", "latency")
+ON_GPU = ("step", "device", "clients", "latency", "layers", "scaling")
 """What is measured where nothing else is asked for: kernels are applied by the CPU in any case."""
 
 

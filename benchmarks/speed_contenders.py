@@ -32,11 +32,10 @@ from benchmarks.speed_cases import CHANNEL, ENDLESS, MODEL, REPOSITORY, Case, ar
 from benchmarks.speed_network import googlenet
 from benchmarks.speed_process import Surroundings
 from benchmarks.speed_server import FRAME_STEPS, Server
+from phosphene_server.engine.ascents import steps_on
 from phosphene_server.engine.device import open_device
 from phosphene_server.maximization.ascent import Ascent
-from phosphene_server.maximization.capture import CudaCapture
 from phosphene_server.maximization.preparation import prepare
-from phosphene_server.maximization.stepping import CapturedSteps, Step, step
 from phosphene_server.models.loaded import LoadedModel
 from phosphene_server.models.loading import load_model
 from phosphene_server.models.repository import Repository
@@ -63,7 +62,7 @@ class Phosphene:
     def __init__(self, device: torch.device, *, captured: bool = True) -> None:
         """Load the model; `captured`: step as on a GPU, where steps are captured as CUDA graphs."""
         self._model = loaded_model(device)
-        self._step: Step = CapturedSteps(CudaCapture()) if captured and device.type == "cuda" else step
+        self._step = steps_on(device, captured=captured)
 
     def prepare(self, case: Case) -> Run:
         if case.fresh:
@@ -103,6 +102,8 @@ class ThroughServer:
                 marks.append((frame.step, time.perf_counter()))
                 if frame.step >= FRAME_STEPS + steps:
                     break
+            job.cancel()
+            job.result()  # the next contender's turn comes when nothing is left to do here
         (first, started), (last, ended) = marks[0], marks[-1]
         return (ended - started) * steps / (last - first)  # a slow watcher misses frames
 

@@ -16,9 +16,10 @@ CHILD_MODULE = "phosphene_server.workers.child"
 
 ENVIRONMENT: Mapping[str, str] = {
     # glibc otherwise maps and unmaps memory for every frame and activation of 128 KiB or more, and each page that comes
-    # anew is cleared at its first touch. On 150 KB messages, serializing takes 3 us with these and 136 us without; a
-    # step of GoogLeNet with 16 pictures takes 290 to 320 ms, and 500 ms with 64 and 256 MiB. The price: the process
-    # may keep up to so much of what its largest step took until it ends. Both in bytes.
+    # anew is cleared at its first touch. On 150 KB messages, serializing takes 3 us with them and 136 us without.
+    # Those of 64 and 256 MiB are as good up to 16 pictures; with 32, whose first activation has 98 MiB, a step of
+    # GoogLeNet at 224 px took 597 to 653 ms with them and 558 to 594 with these. The price: the process may keep up to
+    # so much of what its largest step took until it ends. Both in bytes.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
     # How long the threads of one operation wait for one another in a busy loop before they sleep, in rounds. The usual
