@@ -1,7 +1,11 @@
 """Whole layers over a real socket: front process, worker process, bundled network, SDK and command line."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import phosphene
-from phosphene import objectives
+from phosphene import objectives, transforms
 from phosphene.cli import app
 
 SETTINGS = {"steps": 24, "size": (48, 48), "seed": 7}
@@ -105,6 +109,26 @@ def test_bad_input_names_its_field(
         assert "conv2" in caught.value.nearest
 
 
+def test_priority_precision_and_the_size_that_the_network_sees_are_kept(client: phosphene.Client) -> None:
+    choices = {"priority": 4, "precision": "bfloat16", "transforms": [transforms.resize(height=96, width=96)]}
+    run = client.maximize_layer("shapes", "conv2", [3], **SETTINGS, **choices)
+    picture = run.result().pictures[3]
+    assert (run.settings.priority, run.settings.precision) == (4, "bfloat16")
+    assert run.settings.transforms == (transforms.resize(height=96, width=96),)
+    assert picture.image.size == (48, 48)
+    plain = client.maximize_layer("shapes", "conv2", [3], **SETTINGS, transforms=()).result().pictures[3]
+    assert picture.encoded != plain.encoded
+
+
+def test_more_priority_than_the_operator_allows_is_refused(client: phosphene.Client) -> None:
+    for start in (
+        lambda: client.maximize_layer("shapes", "conv1", [0], priority=5),
+        lambda: client.maximize("shapes", objectives.channel("conv1", 0), priority=5),
+    ):
+        with pytest.raises(phosphene.errors.InvalidArgument, match=r"priority: expected 1, or up to 4 .*, got 5"):
+            start()
+
+
 def test_the_atlas_of_a_layer_is_written(client: phosphene.Client, tmp_path: Path) -> None:
     words = ["atlas", "shapes", "conv1", "--channels", "0-5", "--steps", "8", "--size", "32", "--out", str(tmp_path)]
     answer = CliRunner().invoke(app, words, env={**os.environ, "PHOSPHENE_SERVER": client.address})
@@ -112,3 +136,50 @@ def test_the_atlas_of_a_layer_is_written(client: phosphene.Client, tmp_path: Pat
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 6
     assert (tmp_path / "index.html").read_text().count("<figure ") == 6
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def child_of(process: int, module: str) -> int:
+    """The process id of the child of a process that runs a module."""
+    found = subprocess.run(["pgrep", "-P", str(process), "-f", module], capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[-1])
+
+
+def test_a_killed_worker_costs_a_layer_no_picture(client: phosphene.Client) -> None:
+    settings = {**SETTINGS, "steps": 200}
+    undisturbed = client.maximize_layer("shapes", "conv2", range(6), **settings).result()
+    run = client.maximize_layer("shapes", "conv2", range(6), **settings)
+    for event in run.events():
+        if isinstance(event, phosphene.LayerProgress) and event.step:
+            server = child_of(os.getpid(), "phosphene_server")
+            os.kill(child_of(server, "phosphene_server.workers.child"), signal.SIGKILL)
+            break
+    result = run.result()
+    assert {warning.reason for warning in run.warnings} == {"WORKER_RESTARTED"}
+    assert (result.failures, result.cancelled, list(result.pictures)) == ({}, False, list(range(6)))
+    for channel, picture in undisturbed.pictures.items():
+        assert result.pictures[channel].objective == pytest.approx(picture.objective, rel=1e-3)
+
+
+def pictures_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("pictures/*.png")}
+
+
+def test_ctrl_c_keeps_the_pictures_of_an_atlas_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = "atlas shapes conv1 --size 48 --steps 160 --seed 3 --out it"
+    words = [sys.executable, "-m", "phosphene", *command.split()]
+    environment = {name: value for name, value in os.environ.items() if name != "PHOSPHENE_SERVER"}
+    # A terminal interrupts all that belong to the command, the server that it has started among them.
+    running = subprocess.Popen(words, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not pictures_of(tmp_path / "it") and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)
+    told = running.communicate(timeout=60)[0].decode()
+    kept = {name: (tmp_path / "it" / "pictures" / name).stat().st_mtime_ns for name in pictures_of(tmp_path / "it")}
+    assert running.returncode == 130
+    assert 0 < len(kept) < 32
+    assert f"{len(kept)} of 32 pictures, {32 - len(kept)} missing: the same command goes on with them" in told
+    assert (tmp_path / "it" / "index.html").read_text().count("<figure ") == len(kept)
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    assert len(pictures_of(tmp_path / "it")) == 32
+    assert all((tmp_path / "it" / "pictures" / name).stat().st_mtime_ns == time_ns for name, time_ns in kept.items())

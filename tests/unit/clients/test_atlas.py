@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 
 from phosphene._wire.layers import decode_layer_progress
 from phosphene.cli import app
+from phosphene.cli.atlas_folder import AtlasFolder
+from phosphene.cli.atlas_page import _number
 from phosphene.cli.atlas_view import PictureRows, TerminalView, pace, tile_side
 from phosphene.cli.numbers import number_ranges
 from phosphene.cli.panels import numbered_sheet
 from phosphene.client import LayerRun
-from phosphene.layers import LayerPicture
+from phosphene.layers import LayerPicture, LayerWarning
 from phosphene.pictures import decode
 from phosphene_server.pictures.sheet import compose_sheet
 
@@ -89,7 +91,27 @@ def test_the_page_needs_nothing_but_its_pictures_and_tells_the_objectives(comman
     assert "between 0.5 (channel 0) and 3.5 (channel 3)" in page
     assert 'data-channel="2" data-objective="2.5"' in page
     assert '<p class="notice"></p>' in page
-    assert page.count("${") == 2, "what the script fills in, and nothing that the command forgot"
+    assert page.count("${") == 3, "what the script fills in, and nothing that the command forgot"
+
+
+def test_the_page_marks_a_picture_of_which_the_server_warned_also_when_it_was_drawn_earlier(command, folder):
+    command("--channels", "0-1")
+    command("--channels", "0-3")
+    figures = (folder / "index.html").read_text().split("<figure ")[1:]
+    assert [figure.count('<abbr title="Nothing moves.">!</abbr>') for figure in figures] == [1, 0, 1, 0]
+
+
+def test_a_restarted_worker_is_no_warning_of_a_picture(tmp_path):
+    place = AtlasFolder(tmp_path)
+    place.note_warning(LayerWarning(1, 8, "WORKER_RESTARTED", "it goes on"))
+    assert place.warnings == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(4203.4, "4,203"), (0.51234, "0.512"), (-12.3456, "-12.3"), (8e-14, "8e-14")]
+)
+def test_numbers_on_the_page_are_short(value, text):
+    assert _number(value) == text
 
 
 def test_all_channels_of_the_layer_are_drawn_and_a_failed_one_is_told(command, folder):

@@ -150,6 +150,7 @@ def _take(event: LayerEvent, place: AtlasFolder, view: AtlasView) -> None:
             place.note_failure(event)
             view.failed(event)
         case LayerWarning():
+            place.note_warning(event)
             view.warned(event)
         case LayerResult(sheet=ContactSheet() as sheet):
             place.keep_sheet(sheet)

@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 
 from phosphene.cli.panels import numbered_sheet
-from phosphene.layers import ContactSheet, LayerFailure, LayerPicture, LayerSettings
+from phosphene.layers import ContactSheet, LayerFailure, LayerPicture, LayerSettings, LayerWarning
 from phosphene.pictures import decode
 
 _SAVE_SECONDS = 1.0
@@ -59,6 +59,8 @@ class AtlasFolder:
             if self.file(int(channel)).is_file()
         }
         """Of each channel that has a picture: its objective, step and stop_reason."""
+        self.warnings: dict[int, str] = {int(channel): text for channel, text in known.get("warnings", {}).items()}
+        """What the server warned of, by channel."""
         self.failures: dict[int, str] = {}
 
     def __enter__(self) -> Self:
@@ -103,6 +105,11 @@ class AtlasFolder:
         """Note a channel that has no picture."""
         self.failures[failure.channel] = failure.message
 
+    def note_warning(self, warning: LayerWarning) -> None:
+        """Note what is wrong with the picture of a channel; a worker that was restarted has changed nothing in it."""
+        if warning.reason != "WORKER_RESTARTED":
+            self.warnings[warning.channel] = warning.message
+
     def keep_sheet(self, sheet: ContactSheet) -> None:
         """Write the sheet that the server has drawn."""
         (self.path / "sheet.png").write_bytes(sheet.encoded)
@@ -137,7 +144,8 @@ class AtlasFolder:
     def _save(self) -> None:
         """Write the list, whole or not at all."""
         self._saved = time.monotonic()
-        known = {"settings": self.settings, "seed": self.seed, "pictures": dict(sorted(self.pictures.items()))}
+        pictures, warnings = dict(sorted(self.pictures.items())), dict(sorted(self.warnings.items()))
+        known = {"settings": self.settings, "seed": self.seed, "pictures": pictures, "warnings": warnings}
         fresh = self.path / "atlas.json.new"
         fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
         fresh.replace(self.path / "atlas.json")

@@ -48,14 +48,15 @@ def _lead(place: AtlasFolder, shown: Sequence[int], model: Model) -> str:
     kind = layer.kind.replace("_", " ")
     text = (
         f"What {len(shown)} of the {layer.shape[0]} channels of this {kind} of {model.name} look for: each picture was "
-        f"drawn from noise, with the same seed, so that the {what} channel becomes as large as possible. The number at "
-        "the right is what the finished picture reaches."
+        f"drawn from noise, with the same seed, so that the {what} channel becomes as large as possible. Below it "
+        "stand its channel and what it reaches."
     )
     if not shown:
         return text
     reached = {channel: place.pictures[channel]["objective"] for channel in shown}
     low, high = min(reached, key=reached.__getitem__), max(reached, key=reached.__getitem__)
-    return f"{text} It lies between {reached[low]:.3g} (channel {low}) and {reached[high]:.3g} (channel {high})."
+    lowest, highest = (f"{_number(reached[channel])} (channel {channel})" for channel in (low, high))
+    return f"{text} This lies between {lowest} and {highest}."
 
 
 def _notice(place: AtlasFolder, wanted: Sequence[int]) -> str:
@@ -75,9 +76,15 @@ def _notice(place: AtlasFolder, wanted: Sequence[int]) -> str:
 
 def _figure(place: AtlasFolder, channel: int) -> str:
     source = place.file(channel).relative_to(place.path).as_posix()
-    objective = place.pictures[channel]["objective"]
+    objective, warning = place.pictures[channel]["objective"], place.warnings.get(channel)
+    mark = f'<abbr title="{html.escape(warning)}">!</abbr>' if warning else ""
     return (
         f'    <figure data-channel="{channel}" data-objective="{objective!r}"><a href="{source}">'
         f'<img loading="lazy" src="{source}" alt="What channel {channel} looks for"></a>'
-        f"<figcaption>{channel}<span>{objective:.3g}</span></figcaption></figure>"
+        f"<figcaption>{channel}{mark}<span>{_number(objective)}</span></figcaption></figure>"
     )
+
+
+def _number(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"

@@ -1429,7 +1429,7 @@ class MaximizeLayerRequest(google.protobuf.message.Message):
     @property
     def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """The channels, 0-based, each once, in the order in which they are started and stand on the contact sheet; at most as many
-        as the operator allows (4096 unless he says otherwise). Empty: all.
+        as the operator allows (4096 unless set otherwise), and as fit at this size into the memory for layers. Empty: all.
         """
 
     @property

@@ -102,8 +102,9 @@ class MaximizationServiceServicer(object):
         the `result` with the contact sheet. The pictures share one owner's share of the device, so that a layer does not hold
         up others. Closing or cancelling the stream, or its deadline, ends the job before its next step, unless the request
         lets it `linger`. A slow reader loses intermediate frames (they are counted), never a picture. Not safe to retry
-        blindly: each call starts a job. Codes: those of MaximizeActivation; a job all of whose channels failed ends with the
-        error of the first. A job that was cancelled through CancelMaximization ends with the pictures that were finished, OK.
+        blindly: each call starts a job. Codes: those of MaximizeActivation; RESOURCE_EXHAUSTED also when the pictures of the
+        layers that run or wait would take too much memory; a job all of whose channels failed ends with the error of the
+        first. A job that was cancelled through CancelMaximization ends with the pictures that were finished, OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
