@@ -132,10 +132,11 @@ def build(architecture: str) -> tuple[nn.Module, int]:
     """Return a network for inference with random weights that leave nothing at zero, and its picture size."""
     torch.manual_seed(0)
     library, _, name = architecture.partition(":")
+    made: Any  # which has its configuration beside what a module has
     network: nn.Module
     if library == "timm":
-        network = timm.create_model(name, pretrained=False)
-        size = network.default_cfg["input_size"][-1]
+        network = made = timm.create_model(name, pretrained=False)
+        size = made.default_cfg["input_size"][-1]
     else:
         options = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
         if name.startswith("segmentation."):
@@ -150,17 +151,18 @@ def build(architecture: str) -> tuple[nn.Module, int]:
 def enliven(network: nn.Module) -> None:
     """Give statistics and weights that start at zero or one values of a trained network's size."""
     with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
+        for name, statistics in network.named_buffers():
+            if name.endswith("running_mean"):
+                statistics.normal_(0, 0.1)
+            elif name.endswith("running_var"):
+                statistics.uniform_(0.5, 1.5)
         for parameter in network.parameters():
             if parameter.abs().max() < SMALL:
                 parameter.normal_(0, 0.1 if parameter.ndim == 1 else 0.02)
 
 
 def write_torchscript(network: nn.Module, picture: Tensor, path: Path) -> None:
-    torch.jit.save(torch.jit.trace(network, picture, check_trace=False, strict=False), path)
+    torch.jit.save(torch.jit.trace(network, picture, check_trace=False, strict=False), path)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def write_torch_export(network: nn.Module, picture: Tensor, path: Path) -> None:

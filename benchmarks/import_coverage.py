@@ -149,7 +149,7 @@ def formats(architecture: str) -> Row:
         error = run_alone(command, EXPORT_SECONDS)[1]
         if not (folder / "exported.json").exists():
             return {name: {"exported": False, "error": error} for name in FILES}
-    rows = {}
+    rows: Row = {}
     for name in FILES:
         command = [sys.executable, "-W", "ignore", __file__, "--measure", architecture, name]
         output, error = run_alone(command, MEASURE_SECONDS)

@@ -204,7 +204,7 @@ class Bare:
 
 def bare(device: torch.device, *, captured: bool = False) -> Bare:
     """The network of torchvision, cut by fx."""
-    network = googlenet().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network = googlenet().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     def cut(case: Case) -> tuple[Graph, torch.dtype]:
         dtype = torch.bfloat16 if case.precision == "bfloat16" else torch.float32

@@ -21,7 +21,7 @@ SETTLING_PICTURES = 8
 def googlenet() -> nn.Module:
     """Return the network for inference, its weights not frozen, as a user of torchvision has it."""
     torch.manual_seed(SEED)
-    network = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False)
+    network: nn.Module = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False)
     noise = torch.randn(SETTLING_PICTURES, 3, 224, 224)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # public, but not declared so
 from torch.profiler import ProfilerActivity, profile
 
 

@@ -12,7 +12,7 @@ Reasons are written by a person: the command says what each test died of, not wh
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,17 @@ BFLOAT16_TOLERANCE = 2**-6
 FOLDER = Path(__file__).resolve().parent
 FAMILY, OTHERS = "# The family", "# All others"
 """Headings in the list of names: tests of what a network that is to be looked into can consist of, and the rest."""
+
+
+@dataclass(frozen=True)
+class NodeTest:
+    """A model of one node, or a few, with inputs and what each output must be up to `atol + rtol * |expected|`."""
+
+    name: str
+    model: onnx.ModelProto
+    data_sets: Sequence[tuple[Sequence[Any], Sequence[Any]]]
+    rtol: float
+    atol: float
 
 
 def listed_version() -> str:
@@ -60,23 +71,23 @@ def expected_failures() -> dict[str, str]:
 
 
 @cache
-def node_tests() -> Mapping[str, TestCase]:
+def node_tests() -> Mapping[str, NodeTest]:
     """Return all node tests that the installed version of ONNX has, by name."""
     with warnings.catch_warnings(action="ignore"):  # overflows and divisions by zero that the tests want
         return {test.name: _complete(test) for test in load_model_tests(kind="node")}
 
 
-def _complete(test: TestCase) -> TestCase:
+def _complete(test: TestCase) -> NodeTest:
     """Return a test with its model and its data: up to ONNX 1.22 they are in files."""
-    if test.model is not None:
-        return test
-    folder = Path(test.model_dir)
+    if test.model is not None and test.data_sets is not None:
+        return NodeTest(test.name, test.model, test.data_sets, test.rtol, test.atol)
+    folder = Path(str(test.model_dir))
     model = onnx.load(folder / "model.onnx")
     data_sets = [
         (_stored(data, "input", model.graph.input), _stored(data, "output", model.graph.output))
         for data in sorted(folder.glob("test_data_set_*"))
     ]
-    return replace(test, model=model, data_sets=data_sets)
+    return NodeTest(test.name, model, data_sets, test.rtol, test.atol)
 
 
 def _stored(folder: Path, side: str, values: Sequence[onnx.ValueInfoProto]) -> list[Any]:
@@ -94,7 +105,7 @@ def _read(path: Path, kind: onnx.TypeProto) -> Any:
     return TensorProto.FromString(content)
 
 
-def run(test: TestCase, folder: Path) -> None:
+def run(test: NodeTest, folder: Path) -> None:
     """Import the model of a test and compare its outputs with those that the test expects, at the test's tolerance.
 
     The graph computes in float32. Results are rounded to the floating-point type that the file declares for an output
@@ -135,7 +146,7 @@ def _placed(value: Any) -> Any:
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 
 
-def _compare(result: Any, expected: Any, test: TestCase, declared: onnx.ValueInfoProto) -> None:
+def _compare(result: Any, expected: Any, test: NodeTest, declared: onnx.ValueInfoProto) -> None:
     if isinstance(expected, list):
         assert len(result) == len(expected)
         for part, wanted in zip(result, expected, strict=True):
@@ -146,7 +157,7 @@ def _compare(result: Any, expected: Any, test: TestCase, declared: onnx.ValueInf
         _compare_tensor(result, expected, test, declared)
 
 
-def _compare_tensor(result: Tensor, expected: np.ndarray, test: TestCase, declared: onnx.ValueInfoProto) -> None:
+def _compare_tensor(result: Tensor, expected: np.ndarray, test: NodeTest, declared: onnx.ValueInfoProto) -> None:
     assert isinstance(result, Tensor)
     wanted = from_array(expected)
     assert tuple(result.shape) == tuple(wanted.shape)
@@ -162,7 +173,7 @@ def _compare_tensor(result: Tensor, expected: np.ndarray, test: TestCase, declar
     np.testing.assert_allclose(rounded, expected.astype(np.float64), rtol=rtol, atol=test.atol)
 
 
-def _failure(test: TestCase, folder: Path) -> str:
+def _failure(test: NodeTest, folder: Path) -> str:
     try:
         run(test, folder)
     except Exception as error:  # whatever it is, it goes into the report
