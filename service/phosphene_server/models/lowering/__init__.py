@@ -8,6 +8,7 @@ pooling.py               rectifiers behind maximum pools instead of before them
 siblings.py              convolutions of one pixel that read the same value become one
 convolutions.py          convolutions with arranged weights, and the rectifiers behind them, as one operation
 kernels.py               arranged weights, by operators of oneDNN
+winograd.py              3x3 convolutions of many channels, with a quarter of the multiplications
 input_gradients.py       the derivative of a convolution, as the convolution that it is
 rectifiers.py            a way up where rectifiers block the gradient
 

@@ -10,8 +10,9 @@ from torch.autograd.function import once_differentiable
 from phosphene_server.models.lowering.batch_normalization import CONVOLUTION_ARGUMENTS
 from phosphene_server.models.lowering.draft import Draft, arguments_of, is_call, only_reader
 from phosphene_server.models.lowering.input_gradients import InputGradient, is_channels_last, make_input_gradient
-from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution, Pair, can_pack
+from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution, can_pack
 from phosphene_server.models.lowering.rectifiers import RELU, RELUS, is_zero, of_pictures, rectify, redirect
+from phosphene_server.models.lowering.winograd import Pair
 
 
 def pack_convolutions(draft: Draft) -> None:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution, Pair
+from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution
+from phosphene_server.models.lowering.winograd import Pair
 
 FEW_CHANNELS = 8
 """Up to so many channels a sub-pixel convolution is faster: measured 1.2 to 10 times with 3 and 8, 0.7 with 16."""

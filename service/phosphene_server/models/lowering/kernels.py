@@ -1,25 +1,27 @@
-"""Convolutions by oneDNN with weights that it has arranged once, not at every call.
+"""Convolutions with weights that are arranged once, not at every call, by oneDNN or for Winograd's algorithm.
 
 oneDNN computes with weights in blocks that suit the processor. `torch.conv2d` arranges them anew at every call, and so
 does its derivative; here it is done when they are first needed. A rectifier behind a convolution is applied while the
 result is still in the registers.
 
 The price is memory: for each direction an arranged copy of the weight, for each of at most `PACKED_SIZES` sizes, beside
-the weight itself, which filters and other operations need.
+the weight itself, which filters and other operations need. Where winograd.py is faster, one copy serves for all sizes,
+but is four times as large.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from phosphene_server.models.lowering.winograd import Pair, WinogradConvolution, can_use_winograd
+from phosphene_server.models.lowering.winograd import pays as winograd_pays
+
 PACKED_SIZES = 2
 """For how many sizes of its input a weight stays arranged. One that was arranged for a far smaller size may take twice
 the time; the number of pictures does not matter."""
-
-Pair = tuple[int, int]
-"""Along rows and along columns."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32
 
 
+class Form(Protocol):
+    """A convolution with a weight that is arranged for one size of its input, or for all."""
+
+    def __call__(self, values: Tensor, *, rectified: bool) -> Tensor:
+        """Convolve (batch, channel, height, width), with max(0, ·) of the result where it is rectified."""
+
+
 class PackedConvolution:
     """A convolution with an arranged weight."""
 
@@ -69,11 +78,9 @@ class PackedConvolution:
         self._change = change
         self.bias = bias
         self.geometry = geometry
-        self._packed: dict[Pair, Tensor] = {}
+        self._forms: dict[Pair, Form] = {}
+        self._winograd: WinogradConvolution | None = None
         self._channels = weight.shape[1] * geometry.groups
-        # What `__call__` needs at hand: looking things up takes a tenth of the time of a small convolution.
-        self._slide = (list(geometry.padding), list(geometry.stride), list(geometry.dilation), geometry.groups)
-        self._convolve = torch.ops.mkldnn._convolution_pointwise.default
 
     def takes(self, values: Tensor) -> bool:
         """Tell whether values are what oneDNN expects: it says less well than torch what is wrong with others."""
@@ -81,26 +88,48 @@ class PackedConvolution:
 
     def __call__(self, values: Tensor, *, rectified: bool = False) -> Tensor:
         """Convolve (batch, channel, height, width), with max(0, ·) of the result where it is rectified."""
-        packed = self._packed.get((values.shape[2], values.shape[3]))
-        if packed is None:
-            packed = self._arrange(values)
-        result: Tensor = self._convolve(
-            values, packed, self.bias, *self._slide, "relu" if rectified else "none", [], ""
-        )
-        return result
+        size = values.shape[2], values.shape[3]
+        form = self._forms.get(size) or self._arrange(size, values)
+        return form(values, rectified=rectified)
 
     def unpacked(self, values: Tensor) -> Tensor:
         """Convolve as torch does."""
         slide = self.geometry
         return torch.conv2d(values, self.weight, self.bias, slide.stride, slide.padding, slide.dilation, slide.groups)
 
-    def _arrange(self, values: Tensor) -> Tensor:
-        slide = self.geometry
+    def _arrange(self, size: Pair, values: Tensor) -> "Form":
+        """Arrange the weight for a size, in place of the one that was arranged first where there are too many."""
         weight = self.weight if self._change is None else self._change(self.weight)
+        form = self._winograd_for(weight, size) or _OneDnn(weight, self.bias, self.geometry, values.shape)
+        if len(self._forms) == PACKED_SIZES:
+            del self._forms[next(iter(self._forms))]
+        self._forms[size] = form
+        return form
+
+    def _winograd_for(self, weight: Tensor, size: Pair) -> WinogradConvolution | None:
+        """Return Winograd's form where it is faster; it is the same for all sizes."""
+        slide = self.geometry
+        if not can_use_winograd(weight, slide.stride, slide.padding, slide.dilation, slide.groups):
+            return None
+        height, width = (length + 2 * zeros - 2 for length, zeros in zip(size, slide.padding, strict=True))
+        if not winograd_pays(weight.shape[0], weight.shape[1], height, width):
+            return None
+        if self._winograd is None:
+            self._winograd = WinogradConvolution(weight, self.bias, slide.padding)
+        return self._winograd
+
+
+class _OneDnn:
+    """A convolution by oneDNN of pictures of one size. Is a `Form`."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, slide: Geometry, shape: Sequence[int]) -> None:
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, slide.padding, slide.stride, slide.dilation, slide.groups, list(values.shape)
+            weight, slide.padding, slide.stride, slide.dilation, slide.groups, list(shape)
         )
-        if len(self._packed) == PACKED_SIZES:
-            del self._packed[next(iter(self._packed))]
-        self._packed[values.shape[2], values.shape[3]] = packed
-        return packed
+        # What a call needs, at hand: looking things up takes a tenth of the time of a small convolution.
+        self._arguments = (packed, bias, list(slide.padding), list(slide.stride), list(slide.dilation), slide.groups)
+        self._convolve = torch.ops.mkldnn._convolution_pointwise.default
+
+    def __call__(self, values: Tensor, *, rectified: bool) -> Tensor:
+        result: Tensor = self._convolve(values, *self._arguments, "relu" if rectified else "none", [], "")
+        return result

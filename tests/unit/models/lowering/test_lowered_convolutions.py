@@ -140,7 +140,7 @@ def test_no_more_than_a_few_arrangements_are_kept() -> None:
     packed = kernels.PackedConvolution(drawn(4, 3, 3, 3), None, Geometry())
     for size in (8, 9, 8, 10):
         packed(pictures(1, 3, size, size))
-    assert list(packed._packed) == [(9, 9), (10, 10)]
+    assert list(packed._forms) == [(9, 9), (10, 10)]
 
 
 @pytest.mark.parametrize("function", [torch.conv1d, torch.conv3d])

@@ -1,0 +1,110 @@
+"""3x3 convolutions by Winograd's algorithm."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+
+from phosphene_server.models.builder import GraphBuilder
+from phosphene_server.models.lowering import kernels, winograd
+from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution
+from phosphene_server.models.lowering.winograd import WinogradConvolution, pays
+from tests.unit.models.lowering.small_graphs import answers, convolution, cut_of, drawn, in_float64, lowered, pictures
+
+ROUNDING = 1e-5
+"""How far results may be from exact ones, of the largest: what Lavin and Gray measured for F(4x4, 3x3) in float32."""
+
+needs_packing = pytest.mark.skipif(not kernels.can_pack(torch.zeros(1, 1, 1, 1)), reason="this torch has no oneDNN")
+
+
+def assert_close(result: Tensor, exact: Tensor) -> None:
+    assert result.shape == exact.shape
+    assert (result - exact).abs().max() < ROUNDING * exact.abs().max()
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2)])
+@pytest.mark.parametrize("size", [(3, 3), (4, 9), (8, 8), (13, 6), (17, 31)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_results_are_those_of_a_direct_convolution_in_float64(
+    size: tuple[int, int], padding: tuple[int, int], biased: bool
+) -> None:
+    values, weight, bias = pictures(3, 5, *size), drawn(7, 5, 3, 3), drawn(7) if biased else None
+    exact = torch.conv2d(values.double(), weight.double(), None if bias is None else bias.double(), padding=padding)
+    convolve = WinogradConvolution(weight, bias, padding)
+    assert_close(convolve(values), exact)
+    assert_close(convolve(values, rectified=True), F.relu(exact))
+
+
+@pytest.mark.parametrize("tiles", [1, 5, 12, 1000])
+def test_parts_of_any_size_make_the_same_whole(monkeypatch: pytest.MonkeyPatch, tiles: int) -> None:
+    values, weight = pictures(3, 4, 18, 15), drawn(6, 4, 3, 3)
+    monkeypatch.setattr(winograd, "TILES_AT_ONCE", tiles)
+    exact = torch.conv2d(values.double(), weight.double(), padding=1)
+    assert_close(WinogradConvolution(weight, None, (1, 1))(values), exact)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours() -> None:
+    values, convolve = pictures(4, 8, 24, 24), WinogradConvolution(drawn(8, 8, 3, 3), None, (1, 1))
+    others = values.clone()
+    others[[0, 2, 3]] = torch.randn(3, 8, 24, 24) * 100
+    assert torch.equal(convolve(values)[1], convolve(others)[1])
+
+
+def test_pictures_of_any_layout_give_results_in_channels_last() -> None:
+    values, convolve = pictures(2, 4, 10, 12), WinogradConvolution(drawn(6, 4, 3, 3), drawn(6), (1, 1))
+    results = [
+        convolve(values.contiguous(memory_format=form)) for form in (torch.contiguous_format, torch.channels_last)
+    ]
+    assert torch.equal(*results)
+    assert all(result.is_contiguous(memory_format=torch.channels_last) for result in results)
+
+
+@needs_packing
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_a_rectified_convolution_and_its_gradient_stay_what_they_were(
+    monkeypatch: pytest.MonkeyPatch, padding: int
+) -> None:
+    monkeypatch.setattr(kernels, "winograd_pays", lambda *_: True)
+
+    def write(builder: GraphBuilder, source: fx.Node) -> dict[str, fx.Node]:
+        return {"relu": builder.call(F.relu, convolution(builder, source, 4, 6, 3, padding=padding))}
+
+    cut, values = cut_of(write), pictures(2, 4, 11, 14)
+    for result, exact in zip(answers(lowered(cut), values), answers(in_float64(cut), values.double()), strict=True):
+        assert_close(result, exact)
+
+
+@needs_packing
+@pytest.mark.parametrize(
+    ("shape", "geometry", "side", "used"),
+    [
+        ((256, 256, 3, 3), Geometry(padding=(1, 1)), 32, True),
+        ((256, 256, 3, 3), Geometry(padding=(1, 1)), 8, False),  # the weight is read for too few pixels
+        ((16, 16, 3, 3), Geometry(padding=(1, 1)), 32, False),  # transforming takes longer than multiplying
+        ((256, 256, 3, 3), Geometry((2, 2), (1, 1)), 64, False),
+        ((256, 256, 3, 3), Geometry(padding=(2, 2), dilation=(2, 2)), 32, False),
+        ((256, 1, 3, 3), Geometry(padding=(1, 1), groups=256), 32, False),
+        ((256, 256, 1, 1), Geometry(), 32, False),
+    ],
+)
+def test_it_is_used_where_it_is_faster(shape: tuple[int, ...], geometry: Geometry, side: int, used: bool) -> None:
+    packed = PackedConvolution(drawn(*shape), None, geometry)
+    packed(pictures(1, shape[1] * geometry.groups, side, side))
+    (form,) = packed._forms.values()
+    assert isinstance(form, WinogradConvolution) is used
+
+
+@needs_packing
+def test_one_transformed_weight_serves_all_sizes() -> None:
+    packed = PackedConvolution(drawn(256, 256, 3, 3), None, Geometry(padding=(1, 1)))
+    for side in (32, 36, 40, 32):
+        packed(pictures(1, 256, side, side))
+    assert len(set(map(id, packed._forms.values()))) == 1
+    assert len(packed._forms) == kernels.PACKED_SIZES
+
+
+def test_more_channels_filters_or_pixels_pay_more() -> None:
+    gains = [pays(size, size, side, side) for size in (32, 64, 128, 256) for side in (7, 14, 28, 56, 112)]
+    assert gains == sorted(gains[:5]) + sorted(gains[5:10]) + sorted(gains[10:15]) + sorted(gains[15:])
+    assert not any(gains[:5])
+    assert all(gains[-2:])
