@@ -22,11 +22,16 @@ def kernels(stable: Stable, *, quick: bool) -> Block:
     if done.returncode != 0:
         raise ContenderFailed(f"kernels: {done.stderr.strip()[-300:]}")
     data = json.loads(done.stdout)
-    names = list(next(iter(data["sliding"].values()))["megapixels_per_second"])
+    names = list(data["sums"])
     rows = [
-        (case, *row["megapixels_per_second"].values(), row["deviation"]["phosphene"], row["deviation"]["torch_float32"])
+        (
+            case,
+            *map(row["megapixels_per_second"].get, names),
+            *map(row["deviation"].get, ("phosphene", "torch_float32")),
+        )
         for case, row in data["sliding"].items()
     ]
     head = ("sliding, megapixels per second", *names, "deviation", "of torch_float32")
+    sums = ("sums in", *data["sums"].values(), "", "")
     files = table(("files, megapixels per second", ""), [(name, value) for name, value in data["files"].items()])
-    return Block(data, (*table(head, rows), "", *files))
+    return Block(data, (*table(head, [sums, *rows]), "", *files))

@@ -1,18 +1,21 @@
 """Sliding kernels over a picture, exactly where it matters and fast where it does not.
 
-Sums are taken in float64. Four ways lead to them:
+Sums are taken in float64. Five ways lead to them:
 
 - **tap by tap**: for every number of the kernel that is not zero, the shifted picture times that number is added to the
   response.
+- **in bands**: neighbouring positions together, as a product of matrices for each row of the kernel (`banded.py`).
 - **as two kernels**, a row and then a column, where the kernel is their outer product (`separable.py`).
 - **by matrix product**, for many filters: the pixels under the kernel become the columns of a matrix (im2col;
   Chellapilla et al., High performance convolutional neural networks for document processing, 2006).
 - **through the Fourier transform**, block by block (`fourier.py`), for large kernels.
 
-The first three are exact where it matters: a float32 pixel times a small whole number, and sums of such products of
-equal pixels, are exact in float64, in any order; so a kernel of whole numbers that sums to zero answers exactly zero
-where the picture is constant. No library's convolution may stand in for them, for it may choose Winograd's algorithm or
-Fourier's. The zeros of the last way are zeros up to rounding, 1e-15 of the largest sum.
+All but the last are exact where it matters: a float32 pixel times a small whole number, and sums of such products of
+equal pixels, are exact in float64, in any order; so a kernel of whole numbers (or of these over a power of two) that
+sums to zero answers exactly zero where the picture is constant. No library's convolution may stand in for them, for it
+may choose Winograd's algorithm or Fourier's. The zeros of the last way are zeros up to rounding, 1e-15 of the largest
+sum.
+Other kernels, whose sums are rounded in any case, are slid the fastest way.
 """
 
 import itertools
@@ -24,22 +27,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from phosphene_server.filters.banded import BAND, add_banded, bands
 from phosphene_server.filters.fourier import block_steps, by_transform
 from phosphene_server.filters.geometry import positions, span
-from phosphene_server.filters.separable import outer_factors
+from phosphene_server.filters.separable import outer_factors, whole
 from phosphene_server.values.kernel import Extent
 
 # What each part of the work costs for each pixel of the picture, in nanoseconds, on two cores with AVX-512; a stride
-# divides the first four. Together they tell which way is fastest, and how much can be done between two steps.
+# divides the first six. Together they tell which way is fastest, and how much can be done between two steps.
 _TAP = 0.2
 _SEPARABLE_TAP = 0.3
+_FEW_TAPS = 9  # up to which a kernel is never slid faster as two
+_BANDED = 1.2
+_BANDED_PRODUCT = 0.022
 _COLUMN = 1.0
 _PRODUCT = 0.03
 _TRANSFORM = 5.0
 _SPECTRAL_PRODUCT = 2.5
 
-EXACTNESS = 2.0
-"""How many times longer an exact way may take than the Fourier transform before that is preferred."""
+EXACTNESS = 3.0
+"""How many times longer an exact way may take for a kernel of whole numbers than the Fourier transform before that is
+preferred: up to 31x31 taps it takes 2.7 times as long, so these are always exact."""
 
 _PIECE_NANOSECONDS = 5e7
 """How long a piece of the work may take, about: as long as a step of a large network."""
@@ -85,7 +93,7 @@ class Correlation:
             width: The width of the picture with its border.
         """
         way = self._fastest
-        in_time = _PIECE_NANOSECONDS / (width * self.stride.rows * self._costs()[way])
+        in_time = _PIECE_NANOSECONDS / (width * self.stride.rows * self._costs[way])
         rows = min(in_time, _PIECE_VALUES * self.stride.columns / (width * len(self.kernels)))
         if way is not by_transform:
             return max(1, int(rows))
@@ -95,20 +103,27 @@ class Correlation:
 
     @cached_property
     def _fastest(self) -> "Way":
-        costs = self._costs()
+        costs = dict(self._costs)
+        fastest = min(costs, key=costs.__getitem__)
+        if fastest is not by_transform or not whole(self.kernels.numpy()):
+            return fastest
         costs[by_transform] *= EXACTNESS
         return min(costs, key=costs.__getitem__)
 
+    @cached_property
     def _costs(self) -> "dict[Way, float]":
         """Return what each possible way costs for each pixel, in nanoseconds."""
-        filters, channels = self.kernels.shape[:2]
+        filters, channels, rows, columns = self.kernels.shape
+        band = (BAND - 1) * self.stride.columns + span(columns, self.dilation.columns)
+        taps = int(torch.count_nonzero(self.kernels))
         kept = 1 / (self.stride.rows * self.stride.columns)
         costs: dict[Way, float] = {
-            tap_by_tap: kept * _TAP * int(torch.count_nonzero(self.kernels)),
+            tap_by_tap: kept * _TAP * taps,
+            in_bands: channels * (_BANDED / self.stride.columns + kept * filters * rows * band * _BANDED_PRODUCT),
             by_matrix: kept * (_COLUMN / filters + _PRODUCT) * self.kernels.numel(),
             by_transform: (channels + filters) * _TRANSFORM + filters * channels * _SPECTRAL_PRODUCT,
         }
-        if factors := outer_factors(self.kernels):
+        if taps > _FEW_TAPS and (factors := outer_factors(self.kernels)):
             column, row = (int(torch.count_nonzero(factor)) for factor in factors)
             costs[as_two_kernels] = _SEPARABLE_TAP * (row / self.stride.columns + column * kept)
         return costs
@@ -128,8 +143,18 @@ def tap_by_tap(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Ex
         for filter_, channel, row, column in itertools.product(*map(range, kernels.shape)):
             if number := numbers[filter_][channel][row][column]:
                 top, left = row * dilation.rows, column * dilation.columns
-                shifted = pixels[channel, top:, left:][:: stride.rows, :: stride.columns][:height, :width]
+                bottom, right = top + (height - 1) * stride.rows + 1, left + (width - 1) * stride.columns + 1
+                shifted = pixels[channel, top : bottom : stride.rows, left : right : stride.columns]
                 strip[filter_].add_(shifted, alpha=number)
+    return response
+
+
+def in_bands(picture: Tensor, kernels: Tensor, *, stride: Extent, dilation: Extent) -> Tensor:
+    """Multiply the pixels under neighbouring positions with a matrix for each row of the kernels."""
+    response = _zeros(picture, kernels, stride, dilation)
+    matrices = bands(kernels, stride=stride.columns, dilation=dilation.columns).to(picture.device)
+    for strip, pixels in _strips(picture, response, kernels.shape[2], stride=stride.rows, dilation=dilation.rows):
+        add_banded(pixels, matrices, stride=(stride.rows, stride.columns), dilation=dilation.rows, out=strip)
     return response
 
 

@@ -117,7 +117,8 @@ def _kernel_spectrum(kernel: Tensor, dilation: Extent, side: tuple[int, int]) ->
 def _block_side(length: int | None, spanned: int) -> int:
     """Return the side of the blocks along an axis: the whole axis if it is short, and twice the kernel at least."""
     wanted = max(_SIDE, min(4 * spanned, _LARGER_SIDE), 2 * spanned)
-    return _fast_length(wanted if length is None else min(length, wanted))
+    # One block of half as much again takes less than two.
+    return _fast_length(wanted if length is None or length > 1.5 * wanted else length)
 
 
 def _fast_length(length: int) -> int:

@@ -35,7 +35,7 @@ def outer_factors(kernels: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     numbers = kernels[0, 0].numpy()
     at = np.unravel_index(np.abs(numbers).argmax(), numbers.shape)
-    row = _primitive(numbers[at[0]]) if _whole(numbers) else numbers[at[0]] / numbers[at]
+    row = _primitive(numbers[at[0]]) if whole(numbers) else numbers[at[0]] / numbers[at]
     column = numbers[:, at[1]] / row[at[1]]
     error = np.abs(numbers - np.outer(column, row)).sum()
     if not error <= TOLERANCE * np.abs(numbers).sum():
@@ -49,13 +49,16 @@ def _scaled(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ldexp(numbers, int(np.log2(_WHOLE)) - exponent)
 
 
-def _whole(numbers: NDArray[np.float64]) -> bool:
+def whole(numbers: NDArray[np.float64]) -> bool:
+    """Return whether all numbers are whole, up to 2**24, times one power of two."""
+    if not numbers.any():
+        return True
     scaled = _scaled(numbers)
     return bool((scaled == np.rint(scaled)).all())
 
 
 def _primitive(row: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a row of whole numbers, times a power of two, as whole numbers without a common divisor."""
-    whole = _scaled(row).astype(np.int64)
-    primitive: NDArray[np.float64] = (whole // np.gcd.reduce(whole)).astype(np.float64)
+    integers = _scaled(row).astype(np.int64)
+    primitive: NDArray[np.float64] = (integers // np.gcd.reduce(integers)).astype(np.float64)
     return primitive

@@ -87,7 +87,6 @@ class LayerJob:
         self._pictures: list[LayerPicture] = []
         self._failures: dict[int, LayerFailure] = {}
         self._first_error: PhospheneError | None = None
-        self._cancelled = False
         self._result: LayerResult | None = None
         self._error: PhospheneError | None = None
         self._clock = asyncio.get_running_loop().time
@@ -162,9 +161,8 @@ class LayerJob:
         """End it before its next step; return False when it had ended before."""
         if self.ended:
             return False
-        self._cancelled = True
         self._waiting.clear()
-        for channel in self._outstanding:
+        for channel in tuple(self._outstanding):
             self._orders.cancel(channel)
         self._conclude_if_done()
         return True
@@ -208,6 +206,7 @@ class LayerJob:
         """Take a picture; what a cancelled one has reached so far is nobody's picture of the channel."""
         self._outstanding.discard(channel)
         if result.stop_reason != "cancelled":
+            self._advanced(channel, result.step)
             self._pace.finished(channel, result.step, now=self._clock())
             picture = LayerPicture(
                 index=len(self._pictures),
@@ -247,7 +246,8 @@ class LayerJob:
 
     async def _conclude(self) -> None:
         """Draw the sheet and tell the end."""
-        if self._first_error is not None and not self._pictures and not self._cancelled:
+        # Told to end after the last channel had failed, it has failed all the same.
+        if self._first_error is not None and len(self._failures) == self._accepted.pictures:
             self._error = self._first_error
         else:
             try:

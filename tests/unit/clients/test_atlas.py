@@ -166,10 +166,30 @@ def test_a_folder_of_other_pictures_is_left_alone(command, folder):
     assert (folder / "atlas.json").read_text() == before
 
 
-def test_a_list_that_cannot_be_read_is_told(command, folder):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"settings": 3, "seed": 1, "pictures": {}}',
+        '{"settings": {}, "seed": 1, "pictures": {"x": {}}}',
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told(command, folder, text):
     folder.mkdir()
-    (folder / "atlas.json").write_text("{")
-    assert "cannot be read" in unboxed(command().stderr)
+    (folder / "atlas.json").write_text(text)
+    answer = command()
+    assert answer.exit_code == 2
+    assert "cannot be read" in unboxed(answer.stderr)
+
+
+def test_a_warning_of_a_picture_that_is_not_there_is_forgotten(command, folder):
+    command("--channels", "0")
+    known = json.loads((folder / "atlas.json").read_text())
+    known["warnings"] = {"0": "gray", "5": "was interrupted"}
+    (folder / "atlas.json").write_text(json.dumps(known))
+    assert AtlasFolder(folder).warnings == {0: "gray"}
 
 
 def test_the_list_tells_each_picture(command, folder):

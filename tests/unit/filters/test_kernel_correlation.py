@@ -11,7 +11,7 @@ from phosphene_server.values.image import TensorImage
 from phosphene_server.values.kernel import ApplyKernelRequest, CustomKernel, Extent, NamedKernel
 
 SCIPY_MODES = {"zeros": "constant", "reflect": "mirror", "replicate": "nearest", "circular": "wrap"}
-EXACT_WAYS = [correlation.tap_by_tap, correlation.by_matrix]
+EXACT_WAYS = [correlation.tap_by_tap, correlation.in_bands, correlation.by_matrix]
 WAYS = [*EXACT_WAYS, fourier.by_transform]
 NO_STRIDE = {"stride": Extent(1, 1), "dilation": Extent(1, 1)}
 
@@ -151,8 +151,20 @@ def test_way_is_the_fastest_for_the_kernel():
     assert way(NAMED_KERNELS["sobel_x"][None, None]) is correlation.tap_by_tap
     assert way(NAMED_KERNELS["gaussian"][None, None]) is correlation.as_two_kernels
     assert way(np.ones((1, 1, 31, 31))) is correlation.as_two_kernels
+    assert way(torch.randn(1, 1, 9, 9)) is correlation.in_bands
     assert way(torch.randn(1, 1, 31, 31)) is fourier.by_transform
+    bell = torch.exp(-((torch.arange(61, dtype=torch.float64) - 30) ** 2) / 200)
+    assert way(torch.outer(bell, bell)[None, None]) is fourier.by_transform
     assert way(torch.randn(64, 3, 7, 7), stride=2) is correlation.by_matrix
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5])
+@pytest.mark.parametrize("divisor", [1, 64])
+def test_whole_numbers_up_to_31x31_that_sum_to_zero_answer_exactly_zero_to_a_constant_picture(stride, divisor):
+    kernel = np.random.default_rng(0).integers(-9, 10, (31, 31)).astype(float)
+    kernel[15, 15] -= kernel.sum()
+    image = np.full((1, 40, 45), 0.1)
+    assert not respond(image, kernel / divisor, padding="valid", stride=Extent(stride, stride)).any()
 
 
 @pytest.mark.parametrize("padding", ["valid", *SCIPY_MODES])

@@ -434,6 +434,36 @@ async def test_a_layer_that_is_cancelled_before_any_picture_has_no_sheet(make_bo
     assert (await rest(watch))[-1] == LayerResult(0, (), True, None, 0.0)
 
 
+async def test_a_layer_that_is_cancelled_when_all_its_channels_have_failed_has_failed(make_board, worker) -> None:
+    board = make_board()
+    watch = await board.start_layer(layer_request(channels=(3,)))
+    worker.fail(3)
+    board.cancel(CancelMaximizationRequest("job-1"))
+    with pytest.raises(WorkerLost):
+        await rest(watch)
+    assert job(board).state == "failed"
+
+
+async def test_a_cancellation_that_comes_while_the_sheet_is_drawn_changes_nothing(make_board, worker) -> None:
+    board = make_board()
+    watch = await board.start_layer(layer_request(channels=(3,)))
+    worker.finish_channel(3)
+    await asyncio.sleep(0)
+    assert board.cancel(CancelMaximizationRequest("job-1"))
+    ended = (await rest(watch))[-1]
+    assert (ended.cancelled, ended.finished, ended.sheet.channels) == (False, 1, (3,))
+    assert job(board).state == "succeeded"
+
+
+async def test_a_picture_of_which_nothing_was_told_before_has_taken_no_time(make_board, worker) -> None:
+    board = make_board()
+    watch = await board.start_layer(layer_request(channels=(2, 3)))
+    worker.finish_channel(3)
+    assert job(board).state == "running"
+    worker.finish_channel(2)
+    assert (await rest(watch))[-1].duration < 60
+
+
 async def test_a_slow_watcher_keeps_one_progress_and_one_frame_of_each_channel() -> None:
     pictures: list[LayerPicture] = []
     watch = LayerWatch(lambda _: None, pictures, from_picture=0)

@@ -49,19 +49,15 @@ class AtlasFolder:
         self.path = path
         self._saved = 0.0
         self._sheet: tuple[int, ...] = ()
-        known = self._read()
-        self.settings: dict[str, str] = known.get("settings", {})
-        self.seed: int | None = known.get("seed")
+        self.settings: dict[str, str] = {}
+        self.seed: int | None = None
         """What the pictures that are there were drawn with; None in a new folder."""
-        self.pictures: dict[int, dict[str, Any]] = {
-            int(channel): facts
-            for channel, facts in known.get("pictures", {}).items()
-            if self.file(int(channel)).is_file()
-        }
+        self.pictures: dict[int, dict[str, Any]] = {}
         """Of each channel that has a picture: its objective, step and stop_reason."""
-        self.warnings: dict[int, str] = {int(channel): text for channel, text in known.get("warnings", {}).items()}
+        self.warnings: dict[int, str] = {}
         """What the server warned of, by channel."""
         self.failures: dict[int, str] = {}
+        self._read()
 
     def __enter__(self) -> Self:
         return self
@@ -130,16 +126,24 @@ class AtlasFolder:
     def _picture(self, channel: int) -> Image.Image:
         return decode(self.file(channel).read_bytes())
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> None:
         try:
-            known: dict[str, Any] = json.loads((self.path / "atlas.json").read_text(encoding="utf-8"))
+            self._take(json.loads((self.path / "atlas.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return {}
-        except ValueError as error:
+            return
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise typer.BadParameter(
-                f"{self.path / 'atlas.json'} cannot be read: {error}", param_hint="--out"
+                f"{self.path / 'atlas.json'} cannot be read: {error}; choose another folder", param_hint="--out"
             ) from error
-        return known
+
+    def _take(self, known: dict[str, Any]) -> None:
+        """Take what was known, of the pictures that are still there."""
+        self.settings, self.seed = dict(known["settings"]), known["seed"]
+        for channel, facts in known["pictures"].items():
+            if self.file(int(channel)).is_file():
+                self.pictures[int(channel)] = {**facts, "objective": float(facts["objective"])}
+        warnings = known.get("warnings", {})
+        self.warnings = {channel: str(warnings[str(channel)]) for channel in self.pictures if str(channel) in warnings}
 
     def _save(self) -> None:
         """Write the list, whole or not at all."""

@@ -160,7 +160,10 @@ class Kernel(google.protobuf.message.Message):
     @property
     def values(self) -> phosphene.v1.tensor_pb2.Tensor:
         """The values themselves, up to 127x127: (height, width), slid as `channels` says; or (filter, channel, height,
-        width), summed over the channels as networks do.
+        width), summed over the channels as networks do. Sums are taken in float64 and answered in float32. Those of whole
+        numbers, or of small whole numbers over a power of two, are exact for one filter up to 31x31 without dilation: a
+        kernel that sums to zero answers exactly zero where the picture is constant. Others may go through the Fourier
+        transform, off by about 1e-15 of the largest sum.
         """
 
     @property
