@@ -31,7 +31,7 @@ from phosphene_server.engine.trials import TRIAL_STEPS, measure_one_picture
 from phosphene_server.engine.waiting_room import WaitingRoom
 from phosphene_server.settings import Settings
 from phosphene_server.values.maximization import StopReason
-from phosphene_server.values.work import ApplyKernel, BetweenSteps, JobFailed, MaximizationJob, Task, TaskReply
+from phosphene_server.values.work import BetweenSteps, JobFailed, MaximizationJob, Task, TaskReply
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +124,7 @@ class Engine(Generic[LanesKind]):
 
     def do(self, task: Task, reply: Reply) -> None:
         """Do a task as soon as its model is there: an errand beside the steps, others between two, in their order."""
-        if isinstance(task, ApplyKernel) and task.source is None:  # it need not wait for the step that runs now
-            self._tasks.begin(task, reply)
-        else:
+        if not self._tasks.begin_beside(task, reply):
             self._inbox.put(partial(self._tasks.add, task, reply))
 
     def stop(self) -> None:

@@ -59,6 +59,15 @@ class ModelLibrary(Generic[Loaded]):
         """
         return self._get(source, holds=0)
 
+    def hold_if_there(self, source: ModelSource) -> bool:
+        """Keep a model until `release` if `get` would return at once; return whether it is so."""
+        with self._lock:
+            key = _key(source)
+            if key not in self._models:
+                return False
+            self._use(key, holds=1)
+            return True
+
     def hold(self, source: ModelSource) -> Loaded:
         """Return a model as `get` does and keep it until `release`."""
         return self._get(source, holds=1)

@@ -37,6 +37,9 @@ class Models(Protocol):
             PhospheneError: it cannot be loaded.
         """
 
+    def hold_if_there(self, source: ModelSource) -> bool:
+        """Keep a model until `release` if it is there; return whether it is."""
+
     def release(self, source: ModelSource) -> None:
         """End one `hold`."""
 

@@ -44,13 +44,24 @@ class TaskLine:
         if isinstance(task, UnloadModel):
             self._loads.when_settled(task.reference, partial(self.line_up, partial(self._answer, task, reply, at_once)))
         elif task.source is None:
-            self.begin(task, reply)
+            self._begin(task, partial(self._answer, task, reply))
         else:
             self._loads.when_loaded(task.source, partial(self._begin_with_model, task, task.source, reply))
 
-    def begin(self, task: Task, reply: Reply) -> None:
-        """Begin a task that needs no model; an errand on any thread, others in the loop."""
-        self._begin(task, partial(self._answer, task, reply))
+    def begin_beside(self, task: Task, reply: Reply) -> bool:
+        """Begin an errand that needs no model or one that is there; return whether it is one. On any thread.
+
+        It need not wait for the step that is made just now: only its parts wait, each for one step at most.
+        """
+        if not isinstance(task, ERRANDS):
+            return False
+        if task.source is None:
+            self._begin(task, partial(self._answer, task, reply))
+            return True
+        if not self._models.hold_if_there(task.source):
+            return False
+        self._begin_held(task, task.source, reply)
+        return True
 
     def work(self) -> None:
         """Do the tasks that wait now; those that come meanwhile wait for one step, so that jobs cannot starve."""
@@ -62,6 +73,10 @@ class TaskLine:
             reply(told(error, doing="loading a model"))
             return
         self._models.hold(source)
+        self._begin_held(task, source, reply)
+
+    def _begin_held(self, task: Task, source: ModelSource, reply: Reply) -> None:
+        """Begin a task whose model is held until it is done."""
 
         def answer(between_steps: BetweenSteps) -> None:
             try:

@@ -148,6 +148,12 @@ class FakeModels:
     def has(self, source: ModelSource) -> bool:
         return source.reference.name not in self.missing
 
+    def hold_if_there(self, source: ModelSource) -> bool:
+        if self.has(source):
+            self.hold(source)
+            return True
+        return False
+
     def hold(self, source: ModelSource) -> None:
         if not self.has(source):
             self.load(source.reference.name)

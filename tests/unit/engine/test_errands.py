@@ -83,12 +83,13 @@ def test_parts_of_an_errand_are_done_by_the_loop_between_two_steps(bench, answer
     assert steps == sorted(set(steps)), "a step comes between two parts"
 
 
-def test_part_of_an_errand_waits_for_one_step_at_most(bench):
+@pytest.mark.parametrize("task", [ERRAND, errand_of("paper")])
+def test_part_of_an_errand_waits_for_one_step_at_most(bench, task):
     done_at = []
 
     def ask() -> None:
         if len(bench.maximizer.batches) == 3:
-            bench.engine.do(ERRAND, lambda answer: None)
+            bench.engine.do(task, lambda answer: None)
             while bench.engine._inbox.empty():  # until its part has come, while this step is made
                 time.sleep(0.001)
 

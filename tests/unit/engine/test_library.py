@@ -93,3 +93,17 @@ def test_idle_models_are_dropped_until_enough_is_free_the_oldest_first():
     assert library.size_bytes == 70
     library.drop_idle(1000, keep=make_source("b"))
     assert library.size_bytes == 30
+
+
+def test_a_model_is_held_at_once_only_if_it_is_there():
+    loaded = []
+    library = ModelLibrary(loaded.append, limit=2)
+    source = make_source("a")
+    assert not library.hold_if_there(source)
+    assert loaded == []
+    library.get(source)
+    assert library.hold_if_there(source)
+    with pytest.raises(ModelBusy):
+        library.unload(source.reference)
+    library.release(source)
+    assert library.unload(source.reference)

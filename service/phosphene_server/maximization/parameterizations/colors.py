@@ -25,4 +25,6 @@ def correlation_root(*, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def correlate(coordinates: Tensor, root: Tensor) -> Tensor:
     """Turn independent coordinates into red, green and blue, both (batch, 3, height, width), unbounded around 0."""
-    return torch.einsum("ck,bkhw->bchw", root, coordinates)
+    # Each picture by itself: an einsum would move the coordinates to the front of all pictures, and back.
+    mixed = torch.bmm(root.expand(len(coordinates), -1, -1), coordinates.flatten(2))
+    return mixed.reshape(coordinates.shape)
