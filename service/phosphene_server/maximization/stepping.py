@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from weakref import WeakKeyDictionary, WeakSet
 
+import torch
+
 from phosphene_server.maximization import layout
 from phosphene_server.maximization.ascent import Ascent
 from phosphene_server.maximization.batch import REDIRECTED_STEPS, Batch
@@ -52,11 +54,25 @@ class CapturedSteps:
         self._kept: WeakKeyDictionary[LoadedModel, OrderedDict[Hashable, _Kept]] = WeakKeyDictionary()
 
     def __call__(self, ascents: Sequence[Ascent]) -> None:
-        """Move ascents one step up."""
-        kept = self._seated(ascents)
-        kept.step(redirected=_redirected(ascents))
+        """Move ascents one step up.
+
+        Raises:
+            torch.OutOfMemoryError: they do not fit into memory, and all that was kept has been given up.
+        """
+        try:
+            self._seated(ascents).step(redirected=_redirected(ascents))
+        except torch.OutOfMemoryError:
+            self._give_up()
+            raise
         for ascent in ascents:
             ascent.advanced()
+
+    def _give_up(self) -> None:
+        """Forget all batches that are kept: spare lanes and captured steps are for better times."""
+        for own in self._kept.values():
+            for kept in own.values():
+                kept.vacate()
+        self._kept.clear()
 
     def _seated(self, ascents: Sequence[Ascent]) -> "_Kept":
         """Return the batch in which the ascents, and no others, have their places."""
@@ -101,11 +117,15 @@ class _Kept:
 
     def seat(self, ascents: Sequence[Ascent], cells: Sequence[Cell]) -> None:
         """Give the places of the batch to some ascents; whoever has one now and is not among them moves out."""
-        for other in set(self._occupants) - set(ascents):
-            if other.batch is self.batch:
-                other.move_out()
+        self.vacate(but=ascents)
         self.batch.seat(cells)
         self.take(ascents, cells)
+
+    def vacate(self, *, but: Sequence[Ascent] = ()) -> None:
+        """Have all who have places here move out, but for some."""
+        for other in set(self._occupants) - set(but):
+            if other.batch is self.batch:
+                other.move_out()
 
     def step(self, *, redirected: bool) -> None:
         """Move all lanes one step up."""
@@ -120,6 +140,8 @@ class _Kept:
         assert self._capture is not None
         try:
             self._captured[redirected] = self._capture(move)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             logger.warning("A step cannot be captured; it is asked for operation by operation.", exc_info=True)
             self._capture = None

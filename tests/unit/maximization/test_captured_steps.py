@@ -116,6 +116,35 @@ def test_a_model_that_cannot_be_captured_is_stepped_all_the_same(
     assert len(caplog.records) == 1
 
 
+def test_memory_that_runs_out_ends_what_is_kept_and_no_job(model: LoadedModel, make_request: MakeRequest) -> None:
+    full = False
+
+    def capture(move: Move) -> Move:
+        if full:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return move
+
+    move = CapturedSteps(capture)
+    alone, kept = (Ascent(model, make_request(seed=1)) for _ in range(2))
+    greedy = Ascent(model, make_request(pictures=3))
+    for _ in range(4):
+        step([alone])
+        move([kept])
+    full = True
+    for _ in range(WARM_STEPS):
+        move([greedy])
+    with pytest.raises(torch.OutOfMemoryError):
+        move([greedy])
+    assert (greedy.step, greedy.batch, kept.batch, len(move._kept)) == (WARM_STEPS, None, None, 0)
+    full = False
+    for _ in range(4):
+        step([alone])
+        move([kept])
+        move([greedy])
+    torch.testing.assert_close(kept.images(), alone.images())
+    assert greedy.step == WARM_STEPS + 4
+
+
 def test_nothing_of_a_model_is_kept_when_it_is_gone(make_request: MakeRequest) -> None:
     move = CapturedSteps(Recorder())
     ascent = Ascent(loaded(tiny_graph()), make_request())
