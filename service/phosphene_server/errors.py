@@ -130,7 +130,7 @@ class ModelBusy(PhospheneError):
     model: str
 
     def __str__(self) -> str:
-        return f"model {self.model!r} is in use by a running maximization"
+        return f"model {self.model!r} is in use: by a maximization, or by a request that is just being answered"
 
 
 @dataclass(eq=False)
