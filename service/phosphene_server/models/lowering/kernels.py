@@ -5,8 +5,7 @@ does its derivative; here it is done when they are first needed. A rectifier beh
 result is still in the registers.
 
 The price is memory: for each direction an arranged copy of the weight, for each of at most `PACKED_SIZES` sizes, beside
-the weight itself, which filters and other operations need. Where winograd.py is faster, one copy serves for all sizes,
-but is four times as large.
+the weight itself, which filters and other operations need. Where winograd.py is faster, a copy is four times as large.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +78,6 @@ class PackedConvolution:
         self.bias = bias
         self.geometry = geometry
         self._forms: dict[Pair, Form] = {}
-        self._winograd: WinogradConvolution | None = None
         self._channels = weight.shape[1] * geometry.groups
 
     def takes(self, values: Tensor) -> bool:
@@ -107,16 +105,13 @@ class PackedConvolution:
         return form
 
     def _winograd_for(self, weight: Tensor, size: Pair) -> WinogradConvolution | None:
-        """Return Winograd's form where it is faster; it is the same for all sizes."""
+        """Return Winograd's form where it is faster."""
         slide = self.geometry
         if not can_use_winograd(weight, slide.stride, slide.padding, slide.dilation, slide.groups):
             return None
-        height, width = (length + 2 * zeros - 2 for length, zeros in zip(size, slide.padding, strict=True))
-        if not winograd_pays(weight.shape[0], weight.shape[1], height, width):
+        if not winograd_pays(weight.shape[0], weight.shape[1], size, slide.padding):
             return None
-        if self._winograd is None:
-            self._winograd = WinogradConvolution(weight, self.bias, slide.padding)
-        return self._winograd
+        return WinogradConvolution(weight, self.bias, slide.padding, size)
 
 
 class _OneDnn:
