@@ -66,12 +66,12 @@ stay in the cache."""
 
 _TRANSFORMING = 3
 """How many multiplications of the products take as long as one of a transform, with its share of the copies."""
-_READING = 60
+_READING = 15
 """How many multiplications take as long as reading a number of the weight, which the layers between have driven out of
 the cache."""
-_WORTHWHILE = 1.1
-"""`pays` asks for this gain by its own model. All three are fitted to what GoogLeNet, VGG-11 and ResNets took as a
-whole on processors with AVX-512, not to convolutions alone, whose weights and tiles stay in the cache."""
+_WORTHWHILE = 1.2
+"""`pays` asks for this gain by its own model. All three are fitted to what GoogLeNet, VGG-11 and ResNet-18 took as a
+whole on a processor with AVX-512, not to convolutions alone, whose weights and tiles stay in the cache."""
 
 
 class WinogradConvolution:

@@ -14,12 +14,18 @@ from tests.unit.models.lowering.small_graphs import answers, convolution, cut_of
 ROUNDING = 1e-5
 """How far results may be from exact ones, of the largest: what Lavin and Gray measured for F(4x4, 3x3) in float32."""
 
-needs_packing = pytest.mark.skipif(not kernels.can_pack(torch.zeros(1, 1, 1, 1)), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(not kernels.can_pack(torch.zeros(1, 1, 1, 1)), reason="this torch has no oneDNN")
 
 
 def assert_close(result: Tensor, exact: Tensor) -> None:
     assert result.shape == exact.shape
     assert (result - exact).abs().max() < ROUNDING * exact.abs().max()
+
+
+def winograd_convolution(
+    values: Tensor, weight: Tensor, bias: Tensor | None = None, padding: tuple[int, int] = (1, 1)
+) -> WinogradConvolution:
+    return WinogradConvolution(weight, bias, padding, (values.shape[2], values.shape[3]))
 
 
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2)])
@@ -30,28 +36,39 @@ def test_results_are_those_of_a_direct_convolution_in_float64(
 ) -> None:
     values, weight, bias = pictures(3, 5, *size), drawn(7, 5, 3, 3), drawn(7) if biased else None
     exact = torch.conv2d(values.double(), weight.double(), None if bias is None else bias.double(), padding=padding)
-    convolve = WinogradConvolution(weight, bias, padding)
+    convolve = winograd_convolution(values, weight, bias, padding)
     assert_close(convolve(values), exact)
     assert_close(convolve(values, rectified=True), F.relu(exact))
 
 
 @pytest.mark.parametrize("tiles", [1, 5, 12, 1000])
-def test_parts_of_any_size_make_the_same_whole(monkeypatch: pytest.MonkeyPatch, tiles: int) -> None:
+def test_blocks_of_any_size_make_the_same_whole(monkeypatch: pytest.MonkeyPatch, tiles: int) -> None:
     values, weight = pictures(3, 4, 18, 15), drawn(6, 4, 3, 3)
     monkeypatch.setattr(winograd, "TILES_AT_ONCE", tiles)
     exact = torch.conv2d(values.double(), weight.double(), padding=1)
-    assert_close(WinogradConvolution(weight, None, (1, 1))(values), exact)
+    assert_close(winograd_convolution(values, weight)(values), exact)
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(8, {4, 8, 16, 32, 64}), (28, {49, 98}), (56, {98}), (52, {91})])
+def test_blocks_have_few_sizes_whatever_the_number_of_pictures(side: int, sizes: set[int]) -> None:
+    values = pictures(1, 4, side, side)
+    convolve = winograd_convolution(values, drawn(4, 4, 3, 3))
+    for count in range(1, 20):
+        convolve(values.expand(count, -1, -1, -1))
+    assert set(convolve._products) == sizes
 
 
 def test_a_picture_does_not_depend_on_its_neighbours() -> None:
-    values, convolve = pictures(4, 8, 24, 24), WinogradConvolution(drawn(8, 8, 3, 3), None, (1, 1))
+    values = pictures(4, 8, 24, 24)
+    convolve = winograd_convolution(values, drawn(8, 8, 3, 3))
     others = values.clone()
     others[[0, 2, 3]] = torch.randn(3, 8, 24, 24) * 100
     assert torch.equal(convolve(values)[1], convolve(others)[1])
 
 
 def test_pictures_of_any_layout_give_results_in_channels_last() -> None:
-    values, convolve = pictures(2, 4, 10, 12), WinogradConvolution(drawn(6, 4, 3, 3), drawn(6), (1, 1))
+    values = pictures(2, 4, 10, 12)
+    convolve = winograd_convolution(values, drawn(6, 4, 3, 3), drawn(6))
     results = [
         convolve(values.contiguous(memory_format=form)) for form in (torch.contiguous_format, torch.channels_last)
     ]
@@ -59,7 +76,6 @@ def test_pictures_of_any_layout_give_results_in_channels_last() -> None:
     assert all(result.is_contiguous(memory_format=torch.channels_last) for result in results)
 
 
-@needs_packing
 @pytest.mark.parametrize("padding", [0, 1, 2])
 def test_a_rectified_convolution_and_its_gradient_stay_what_they_were(
     monkeypatch: pytest.MonkeyPatch, padding: int
@@ -74,7 +90,6 @@ def test_a_rectified_convolution_and_its_gradient_stay_what_they_were(
         assert_close(result, exact)
 
 
-@needs_packing
 @pytest.mark.parametrize(
     ("shape", "geometry", "side", "used"),
     [
@@ -94,17 +109,8 @@ def test_it_is_used_where_it_is_faster(shape: tuple[int, ...], geometry: Geometr
     assert isinstance(form, WinogradConvolution) is used
 
 
-@needs_packing
-def test_one_transformed_weight_serves_all_sizes() -> None:
-    packed = PackedConvolution(drawn(256, 256, 3, 3), None, Geometry(padding=(1, 1)))
-    for side in (32, 36, 40, 32):
-        packed(pictures(1, 256, side, side))
-    assert len(set(map(id, packed._forms.values()))) == 1
-    assert len(packed._forms) == kernels.PACKED_SIZES
-
-
 def test_more_channels_filters_or_pixels_pay_more() -> None:
-    gains = [pays(size, size, side, side) for size in (32, 64, 128, 256) for side in (7, 14, 28, 56, 112)]
+    gains = [pays(size, size, (side, side), (1, 1)) for size in (32, 64, 128, 256) for side in (7, 14, 28, 56, 112)]
     assert gains == sorted(gains[:5]) + sorted(gains[5:10]) + sorted(gains[10:15]) + sorted(gains[15:])
     assert not any(gains[:5])
     assert all(gains[-2:])
