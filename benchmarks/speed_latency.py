@@ -1,5 +1,6 @@
 """The section about waiting: for the service, for a first frame, for a cancelled lane, for a short task."""
 
+import itertools
 import random
 import statistics
 import threading
@@ -63,17 +64,8 @@ def _latency_lines(data: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     tasks = data["short_tasks"]
-    head = (
-        f"short tasks beside {tasks['lanes']} lanes, ms",
-        "idle p50",
-        "idle p99",
-        "p50",
-        "p99",
-        "step",
-        "allowed",
-        "",
-    )
-    columns = ("idle_p50", "idle_p99", "p50", "p99", "step", "allowed")
+    columns = ("idle_p50", "idle_p99", "p50", "p99", "step_p50", "step_p99", "allowed")
+    head = (f"short tasks beside {tasks['lanes']} lanes, ms", *(column.replace("_", " ") for column in columns), "")
     yield from table(
         head,
         [
@@ -81,7 +73,7 @@ def _latency_lines(data: dict[str, Any]) -> Iterator[str]:
             for name, row in tasks["tasks"].items()
         ],
     )
-    yield "(step: in which every lane is stepped once, by their own progress; allowed: that and the idle p99)"
+    yield "(step: between two frames of a lane, before the tasks come; allowed: p99 of a step and that of an idle service)"
 
 
 def first_frame_seconds(client: phosphene.Client) -> float:
@@ -118,43 +110,53 @@ def _cancelled(client: phosphene.Client, times: int) -> tuple[float, list[float]
 
 def _task_waits(client: phosphene.Client, times: int, *, lanes: int) -> dict[str, Any]:
     """Return how long short tasks take on an idle service and beside lanes, in seconds."""
+    chance = random.Random(0)
     picture = np.random.default_rng(0).random((64, 64), dtype=np.float32)
     tasks: dict[str, Callable[[], object]] = {
         "ExtractFilters": lambda: client.extract_filters(MODEL, "conv2.bn", filters=[0], enlargement=1),
         "ApplyKernel": lambda: client.apply_kernel(picture, "laplacian", overlay=False),
     }
     idle = {name: [_seconds(task) for _ in range(times)] for name, task in tasks.items()}
-    with _lanes(client, lanes) as progress:
+    with _lanes(client, lanes) as marks:
+        while len(marks) < FIRST_STEPS + times // 2:
+            time.sleep(0.05)
+        steps = [
+            (later - earlier) / (step - before)
+            for (before, earlier), (step, later) in itertools.pairwise(marks.copy())
+            if before >= FIRST_STEPS
+        ]
         busy: dict[str, list[float]] = {name: [] for name in tasks}
         for _ in range(times):
             for name, task in tasks.items():
+                time.sleep(chance.uniform(0, statistics.median(steps)))  # they come at any point of a step
                 busy[name].append(_seconds(task))
-                time.sleep(0.01)  # so that they come at any point of a step
-        step = 1 / statistics.median(progress())
     rows = {}
     for name in tasks:
-        alone, p99 = percentile(idle[name], 0.99), percentile(busy[name], 0.99)
+        alone, p99, step = (percentile(values, 0.99) for values in (idle[name], busy[name], steps))
         rows[name] = {
             "idle_p50": statistics.median(idle[name]), "idle_p99": alone,
             "p50": percentile(busy[name], 0.5), "p99": p99,
-            "step": step, "allowed": step + alone, "met": p99 <= step + alone,
+            "step_p50": statistics.median(steps), "step_p99": step,
+            "allowed": step + alone, "met": p99 <= step + alone,
         }  # fmt: skip
     return {"lanes": lanes, "times": times, "tasks": rows}
 
 
 @contextmanager
-def _lanes(client: phosphene.Client, count: int) -> Iterator[Callable[[], list[float]]]:
-    """Keep a number of one-picture jobs running; gives what returns the steps per second of each."""
+def _lanes(client: phosphene.Client, count: int) -> Iterator[list[tuple[int, float]]]:
+    """Keep a number of one-picture jobs running; gives the steps of the last one and when a watcher saw them."""
+    marks: list[tuple[int, float]] = []
     jobs = [
-        client.maximize(**(arguments(Case()) | {"seed": seed}), steps=ENDLESS, frame_every=0) for seed in range(count)
+        client.maximize(**(arguments(Case()) | {"seed": seed}), steps=ENDLESS, frame_every=int(seed == count - 1))
+        for seed in range(count)
     ]
-    readers = [threading.Thread(target=_read, args=(job,), daemon=True) for job in jobs]
+    readers = [threading.Thread(target=_read, args=(job, marks), daemon=True) for job in jobs]
     for reader in readers:
         reader.start()
-    while not all(_speed(job) for job in jobs):
+    while not marks:
         time.sleep(0.05)
     try:
-        yield lambda: [_speed(job) for job in jobs]
+        yield marks
     finally:
         for job in jobs:
             job.cancel()
@@ -164,13 +166,9 @@ def _lanes(client: phosphene.Client, count: int) -> Iterator[Callable[[], list[f
             job.close()
 
 
-def _read(job: phosphene.Run) -> None:
-    for _ in job.events():
-        pass
-
-
-def _speed(job: phosphene.Run) -> float:
-    return job.progress.steps_per_second if job.progress is not None else 0.0
+def _read(job: phosphene.Run, marks: list[tuple[int, float]]) -> None:
+    for frame in job:
+        marks.append((frame.step, time.perf_counter()))
 
 
 def _seconds(task: Callable[[], object]) -> float:

@@ -55,7 +55,7 @@ class Lanes(Protocol):
         """
 
     def stop_reason(self) -> StopReason | None:
-        """Why no further step is wanted; None while one is. Waits for the device where a rule asks for numbers."""
+        """Why no further step is wanted; None while one is. Does not wait for the device before the last step."""
 
     def take_warnings(self) -> Sequence[MaximizationWarning]:
         """What came up since the last call."""

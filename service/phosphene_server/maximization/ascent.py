@@ -22,7 +22,7 @@ from phosphene_server.maximization.fixed_inputs import other_inputs, stacking_ke
 from phosphene_server.maximization.layout import Member
 from phosphene_server.maximization.plan import BLOCK_STEPS, Plan, plan_block
 from phosphene_server.maximization.randomness import Purpose, generator, torch_generator
-from phosphene_server.maximization.readback import Readback
+from phosphene_server.maximization.readback import READ_BEHIND, Readback, Trace
 from phosphene_server.maximization.recipe import make_recipe
 from phosphene_server.maximization.state import LaneState, first_state, mapped
 from phosphene_server.maximization.stopping import stop_reason
@@ -57,6 +57,7 @@ class Ascent:
         """The objective of blocks of steps that are over and were read."""
         self._unread: list[Tensor] = []
         """That of blocks that are over, each (picture, step)."""
+        self._trace = self._traced(self._history)
         self._asked: tuple[int, Readback] | None = None
         self._warned: set[str] = set()
 
@@ -91,10 +92,14 @@ class Ascent:
         return np.concatenate([self._history, recent])
 
     def stop_reason(self) -> StopReason | None:
-        """Return why the ascent is over, None while it is not."""
-        if not self.request.stop_rules:
-            return "steps" if self.step >= self.request.steps else None
-        return stop_reason(self.history(), self.request.stop_rules, steps=self.request.steps)
+        """Return why the ascent is over, None while it is not.
+
+        Rules look at steps that a GPU has done by then (see readback.py), at the last step at all.
+        """
+        last = self.step >= self.request.steps
+        if self._trace is None:
+            return "steps" if last else None
+        return stop_reason(self._trace.known(whole=last), self.request.stop_rules, steps=self.request.steps)
 
     def take_warnings(self) -> list[MaximizationWarning]:
         """Return what the caller should know and was not told yet.
@@ -136,6 +141,7 @@ class Ascent:
         ascent.step = len(history)
         block = ascent.step // BLOCK_STEPS
         ascent._history = history[: block * BLOCK_STEPS].cpu().numpy()
+        ascent._trace = ascent._traced(history.cpu().numpy())
         ascent._warned = set(content["warned"])
         lanes = first_state(content["parameters"], content["memory"], ascent._planned(block))
         lanes.steps.fill_(ascent.step)
@@ -163,6 +169,8 @@ class Ascent:
     def advanced(self) -> None:
         """Note that its batch has moved it one step."""
         self.step += 1
+        if self._trace is not None:
+            self._trace.add(self.objective)
         if self.step % BLOCK_STEPS == 0:
             self._unread.append(self.lanes.recent.clone())
             _copy(self._planned(self.step // BLOCK_STEPS), into=self.lanes.plan)
@@ -183,6 +191,12 @@ class Ascent:
             return plan
         # Only from pinned memory does the copy not wait for the steps that the device was asked for before.
         return mapped(lambda tensor: tensor.pin_memory().to(self.model.device, non_blocking=True), plan)
+
+    def _traced(self, history: NDArray[np.float64]) -> Trace | None:
+        """Return what stop rules look at, (step, picture) of it known; None where there are none."""
+        if not self.request.stop_rules:
+            return None
+        return Trace(history, steps=self.request.steps, behind=READ_BEHIND[self.model.device.type])
 
     def _other_inputs(self, size: ImageSize) -> dict[str, Tensor]:
         fixed = self.request.fixed_inputs

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from phosphene_server.maximization.ascent import SILENT_STEPS, Ascent
 from phosphene_server.maximization.plan import BLOCK_STEPS
+from phosphene_server.maximization.readback import READ_BEHIND
 from phosphene_server.maximization.stepping import step
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.loaded import LoadedModel
@@ -220,6 +221,25 @@ def test_an_ascent_ends_at_its_last_step_or_where_a_rule_says(model: LoadedModel
     assert (plain.stop_reason(), eager.stop_reason()) == (None, "target")
     climbed([plain], 2)
     assert plain.stop_reason() == "steps"
+
+
+def test_where_the_host_is_behind_a_rule_is_seen_later_also_after_a_restart_and_the_last_step_in_time(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel, make_request: MakeRequest
+) -> None:
+    monkeypatch.setitem(READ_BEHIND, "cpu", 2)
+    request = make_request(steps=4, stop_rules=(values.TargetStopRule(-1e6),))
+    for restarted_after in range(4):
+        ascent, reasons = Ascent(model, request), []
+        for number in range(4):
+            if number == restarted_after:
+                ascent = Ascent.restore(model, request, ascent.state())
+            climbed([ascent], 1)
+            reasons.append(ascent.stop_reason())
+        assert reasons == [None, None, "target", "target"]
+    never = make_request(steps=3, stop_rules=(values.TargetStopRule(1e6),))
+    ascent = Ascent(model, never)
+    climbed([ascent], 3)
+    assert ascent.stop_reason() == "steps"
 
 
 def test_the_gradient_of_a_step_is_that_of_the_whole_composition(make_request: MakeRequest) -> None:

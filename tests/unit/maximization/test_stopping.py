@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from phosphene_server.maximization.readback import Trace
 from phosphene_server.maximization.stopping import STOP_RULES, stop_reason
 from phosphene_server.values import maximization as values
 
@@ -46,3 +48,26 @@ def test_a_rule_comes_before_the_last_step_and_nothing_stops_before_the_first() 
 def test_the_table_has_every_kind_of_rule_that_a_request_may_name() -> None:
     union = values.StopRule.__origin__  # type: ignore[attr-defined]  # of Annotated
     assert set(STOP_RULES) == {case.kind for case in union.__args__}
+
+
+def test_the_host_looks_at_steps_as_far_behind_as_it_is_told() -> None:
+    trace = Trace(np.empty((0, 2)), steps=5, behind=2)
+    seen = []
+    for number in range(4):
+        trace.add(torch.tensor([number, -number]))
+        seen.append(trace.known(whole=False)[:, 0].tolist())
+    assert seen == [[], [], [0], [0, 1]]
+    assert trace.known(whole=True).tolist() == [[0, 0], [1, -1], [2, -2], [3, -3]]
+
+
+@pytest.mark.parametrize("restored_at", range(6))
+def test_a_trace_that_was_restored_tells_what_the_first_one_would_have(restored_at: int) -> None:
+    def told(trace: Trace, first: int) -> list[int]:
+        known = []
+        for row in RISING[first:6]:
+            trace.add(torch.from_numpy(row))
+            known.append(len(trace.known(whole=False)))
+        return known
+
+    whole = told(Trace(RISING[:0], steps=6, behind=2), 0)
+    assert told(Trace(RISING[:restored_at], steps=6, behind=2), restored_at) == whole[restored_at:]

@@ -811,7 +811,9 @@ Global___AdamOptimizer: typing_extensions.TypeAlias = AdamOptimizer
 
 @typing.final
 class StopRule(google.protobuf.message.Message):
-    """A reason to stop before the last step."""
+    """A reason to stop before the last step. On a GPU a rule is seen two steps after it holds, so that it is never waited for:
+    the result has these steps, too.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
