@@ -10,13 +10,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from phosphene_server.engine.failures import DeviceLost
-from phosphene_server.values.work import ApplyKernel, BetweenSteps, Done, ExtractFilters
+from phosphene_server.values.image import EncodedImage, Image
+from phosphene_server.values.work import ApplyKernel, BetweenSteps, Done, ExtractFilters, Task
 
 ERRANDS = (ApplyKernel, ExtractFilters)
 """The tasks that are errands."""
 
-THREADS = 2
-"""How many errands run at once; the others wait. A picture of 12 megapixels needs up to a gigabyte meanwhile."""
+LARGE_THREADS = 2
+"""How many large errands run at once; the others wait. A picture of 12 megapixels needs up to a gigabyte meanwhile."""
+
+SMALL_BYTES = 2**19
+"""The size of the pictures of a request up to which it is small, as they come: about two megapixels of a JPEG file. Small
+errands have a thread for themselves, so that they do not wait for seconds behind large ones."""
+
+
+def is_small(task: Task) -> bool:
+    """Tell whether an errand has a thread that large ones do not take."""
+    if not isinstance(task, ApplyKernel):
+        return True
+    return sum(_bytes(image) for image in task.request.images) <= SMALL_BYTES
+
+
+def _bytes(image: Image) -> int:
+    return len(image.data) if isinstance(image, EncodedImage) else image.tensor.nbytes
 
 
 class LoopEnded(BaseException):
@@ -35,17 +51,18 @@ class Errands:
         """
         self._line_up = line_up
         self._on_loss = on_loss
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="errand")
+        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="errand")
+        self._small = ThreadPoolExecutor(1, thread_name_prefix="errand_small")
         self._lock = threading.Lock()
         self._waiting: set[Future[Any]] = set()
         """Stand for the parts that the loop has not done yet."""
         self._closed = False
 
-    def begin(self, errand: Callable[[BetweenSteps], None]) -> None:
-        """Run an errand after those that came before it, unless the loop has ended; it tells its outcome itself."""
+    def begin(self, errand: Callable[[BetweenSteps], None], *, small: bool) -> None:
+        """Run an errand after those of its size that came before, unless the loop has ended; it tells its outcome."""
         with self._lock:
             if not self._closed:
-                self._threads.submit(self._run, errand)
+                (self._small if small else self._large).submit(self._run, errand)
 
     def between_steps(self, work: Callable[[], Done], /) -> Done:
         """Have the loop do a part of an errand. Implements `BetweenSteps`.
@@ -65,7 +82,8 @@ class Errands:
         """End the errands, when the loop has ended, at their next part."""
         with self._lock:
             self._closed = True
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            for threads in (self._small, self._large):
+                threads.shutdown(wait=False, cancel_futures=True)
             for part in self._waiting:
                 part.set_exception(LoopEnded())
 

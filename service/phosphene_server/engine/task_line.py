@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from phosphene_server.engine.errands import ERRANDS, Errands
+from phosphene_server.engine.errands import ERRANDS, Errands, is_small
 from phosphene_server.engine.failures import told
 from phosphene_server.engine.loads import ModelLoads, Models
 from phosphene_server.errors import PhospheneError
@@ -88,7 +88,7 @@ class TaskLine:
 
     def _begin(self, task: Task, answer: Callable[[BetweenSteps], None]) -> None:
         if isinstance(task, ERRANDS):
-            self._errands.begin(answer)
+            self._errands.begin(answer, small=is_small(task))
         else:
             self.line_up(partial(answer, at_once))
 

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from engine_bench import Bench, make_job, make_source
 
-from phosphene_server.engine.errands import ERRANDS, THREADS, Errands, LoopEnded
+from phosphene_server.engine.errands import ERRANDS, LARGE_THREADS, SMALL_BYTES, Errands, LoopEnded, is_small
 from phosphene_server.engine.failures import DeviceLost
 from phosphene_server.errors import InternalError
 from phosphene_server.settings import Settings
 from phosphene_server.values.filter import ExtractFiltersRequest
-from phosphene_server.values.image import TensorImage
+from phosphene_server.values.image import EncodedImage, TensorImage
 from phosphene_server.values.kernel import ApplyKernelRequest, NamedKernel
 from phosphene_server.values.work import ApplyKernel, ExtractFilters, JobFinished
 
 PICTURE = TensorImage(np.zeros((3, 4, 4), np.float32))
 ERRAND = ApplyKernel(None, ApplyKernelRequest((PICTURE,), NamedKernel("box")))
+LARGE_PICTURE = TensorImage(np.zeros((SMALL_BYTES // 4, 2), np.float32))
+LARGE_ERRAND = ApplyKernel(None, ApplyKernelRequest((LARGE_PICTURE,), NamedKernel("box")))
 
 
 def errand_of(model):
@@ -128,14 +130,40 @@ def test_model_of_an_errand_is_held_until_it_is_done(bench, answered):
     assert "other" not in bench.models.holds
 
 
-def test_errands_run_beside_each_other_up_to_their_number(bench):
-    together = threading.Barrier(THREADS)
+def test_large_errands_run_beside_each_other_up_to_their_number(bench):
+    together = threading.Barrier(LARGE_THREADS)
     answers = []
     bench.run_task = lambda task, between_steps: together.wait(10) >= 0
-    for _ in range(2 * THREADS):
-        bench.engine.do(ERRAND, answers.append)
-    bench.engine._errands._threads.shutdown()
-    assert answers == [True] * (2 * THREADS)
+    for _ in range(2 * LARGE_THREADS):
+        bench.engine.do(LARGE_ERRAND, answers.append)
+    bench.engine._errands._large.shutdown()
+    assert answers == [True] * (2 * LARGE_THREADS)
+
+
+def test_small_errands_do_not_wait_for_large_ones(bench):
+    may_end, answered = threading.Event(), []
+    bench.run_task = lambda task, between_steps: is_small(task) or may_end.wait(10)
+    for _ in range(5):
+        bench.engine.do(LARGE_ERRAND, answered.append)
+    for errand in (ERRAND, errand_of("paper")):
+        done = threading.Event()
+        bench.engine.do(errand, lambda answer, done=done: done.set())
+        assert done.wait(10)
+    assert answered == []
+    may_end.set()
+
+
+@pytest.mark.parametrize(
+    ("images", "small"),
+    [
+        ((EncodedImage(bytes(SMALL_BYTES)),), True),
+        ((EncodedImage(bytes(SMALL_BYTES)), EncodedImage(b"x")), False),
+        ((TensorImage(np.zeros((SMALL_BYTES // 64, 16), np.float32)),), True),
+        ((TensorImage(np.zeros((SMALL_BYTES // 64, 17), np.float32)),), False),
+    ],
+)
+def test_the_pictures_of_a_request_say_whether_it_is_small(images, small):
+    assert is_small(ApplyKernel(None, ApplyKernelRequest(images, NamedKernel("box")))) is small
 
 
 def test_a_device_that_is_lost_in_an_errand_ends_the_loop(bench):
@@ -179,7 +207,7 @@ def test_part_that_waits_when_the_loop_ends_is_given_up():
         except LoopEnded:
             raised.set()
 
-    errands.begin(errand)
+    errands.begin(errand, small=True)
     while not errands._waiting:
         time.sleep(0.001)
     errands.close()

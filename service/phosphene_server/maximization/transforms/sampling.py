@@ -14,7 +14,7 @@ GRAY = 0.5
 
 
 def normalized_sampling(matrices: NDArray[np.float64], size: ImageSize, *, margin: int) -> NDArray[np.float64]:
-    """Express maps between centred pixels in the coordinates of `affine_grid`, where a picture spans [-1, 1].
+    """Express maps between centred pixels in the coordinates of `grid_sample`, where a picture spans [-1, 1].
 
     Args:
         matrices: (..., 3, 3), from the canvas to the picture, in pixels from the centre.
@@ -42,10 +42,24 @@ def sample(pictures: Tensor, matrices: Tensor, *, size: ImageSize, border: Borde
     Returns:
         (batch, 3, size.height, size.width).
     """
-    grid = F.affine_grid(matrices, [len(pictures), 3, size.height, size.width], align_corners=False)
+    grid = _grid(matrices, size)
     if border == "reflect":
         return _drawn(pictures, grid, "reflection")
     return _drawn(pictures - GRAY, grid, "zeros") + GRAY
+
+
+def _grid(matrices: Tensor, size: ImageSize) -> Tensor:
+    """Return where each pixel of the result lies in the picture, (batch, height, width, 2), columns before rows.
+
+    It is `affine_grid` with align_corners=False, whose product of 50,176 x 3 by 3 x 2 numbers takes some libraries ten
+    times as long as this sum.
+    """
+    rows, columns = (
+        torch.arange(1 - length, length, 2, dtype=matrices.dtype, device=matrices.device) / length
+        for length in (size.height, size.width)
+    )
+    by_column, by_row, offset = matrices[:, None, None].unbind(-1)  # (batch, 1, 1, 2)
+    return columns[:, None] * by_column + torch.addcmul(offset, rows[:, None, None], by_row)
 
 
 def _drawn(pictures: Tensor, grid: Tensor, padding: Padding) -> Tensor:

@@ -125,13 +125,13 @@ def run(test: NodeTest, folder: Path) -> None:
             results = graph(*(_placed(value) for value in inputs))
         for result, expected, declared in zip(results, outputs, test.model.graph.output, strict=True):
             wanted = array_of(expected)
-            defined = _defined(test, inputs[0], wanted)
+            defined = _defined(test, inputs, wanted)
             if defined is not None:
                 result, wanted = result[torch.from_numpy(defined)], wanted[defined]
             _compare(result, wanted, test, declared)
 
 
-def _defined(test: NodeTest, source: Any, wanted: Any) -> np.ndarray | None:
+def _defined(test: NodeTest, inputs: Sequence[Any], wanted: Any) -> np.ndarray | None:
     """Return which numbers of an output ONNX defines; None: all.
 
     A floating-point number that is out of the range of an integer type may be cast to any. The values that the tests
@@ -139,7 +139,7 @@ def _defined(test: NodeTest, source: Any, wanted: Any) -> np.ndarray | None:
     """
     if [node.op_type for node in test.model.graph.node] not in (["Cast"], ["CastLike"]):
         return None
-    numbers = array_of(source)
+    numbers = array_of(inputs[0])
     try:
         bounds = ml_dtypes.iinfo(wanted.dtype)
         ml_dtypes.finfo(numbers.dtype)
