@@ -73,7 +73,7 @@ def _latency_lines(data: dict[str, Any]) -> Iterator[str]:
             for name, row in tasks["tasks"].items()
         ],
     )
-    yield "(step: between two frames of a lane, before the tasks come; allowed: p99 of a step and that of an idle service)"
+    yield "(step: between two frames of a lane, before the tasks come; allowed: p99 of a step, and that when idle)"
 
 
 def first_frame_seconds(client: phosphene.Client) -> float:

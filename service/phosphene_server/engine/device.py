@@ -1,6 +1,7 @@
 """The device that a worker owns, and what its errors mean."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,21 @@ def open_device(settings: Settings) -> torch.device:
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.fp32_precision = "tf32"  # for convolutions it is the default
     return device
+
+
+def compute_alone() -> None:
+    """Have torch compute on this thread without others from now on: for threads that help the loop.
+
+    libgomp keeps a team of threads for every thread that ever computed with several. As soon as there are more of them
+    than cores, each of them sleeps wherever it waits: one kernel that was applied with such threads made all steps
+    after it a fifth slower.
+    """
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # What was set last is also what new threads begin with, and these may load models.
+    restore = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    restore.start()
+    restore.join()
 
 
 def lanes_per_step(settings: Settings, device: torch.device) -> int:

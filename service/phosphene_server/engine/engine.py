@@ -61,6 +61,7 @@ class Engine(Generic[LanesKind]):
         memory_bytes: int,
         timer: StepTimer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        prepare_helper: Callable[[], None] = lambda: None,
     ) -> None:
         """Take what the engine works with.
 
@@ -76,13 +77,18 @@ class Engine(Generic[LanesKind]):
             memory_bytes: What models and jobs may take together.
             timer: Times steps; None: those of the host.
             clock: Seconds, monotonic.
+            prepare_helper: Called first on each thread that decodes or compresses pictures beside the loop.
         """
         self._maximizer = maximizer
         self._tell = tell
         self._clock = clock
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
-        self._errands = Errands(lambda part: self._inbox.put(partial(self._tasks.line_up, part)), on_loss=self._lose)
+        self._encoders = ThreadPoolExecutor(ENCODING_THREADS, "encode", prepare_helper)
+        self._errands = Errands(
+            lambda part: self._inbox.put(partial(self._tasks.line_up, part)),
+            on_loss=self._lose,
+            prepare_helper=prepare_helper,
+        )
         self._loads = ModelLoads(models, self._inbox.put, after=self._look_for_room)
         self._tasks = TaskLine(models, self._loads, run_task, self._errands)
         self._book = MemoryBook(memory_bytes, lambda: models.size_bytes)

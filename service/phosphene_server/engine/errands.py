@@ -20,8 +20,8 @@ LARGE_THREADS = 2
 """How many large errands run at once; the others wait. A picture of 12 megapixels needs up to a gigabyte meanwhile."""
 
 SMALL_BYTES = 2**19
-"""The size of the pictures of a request up to which it is small, as they come: about two megapixels of a JPEG file. Small
-errands have a thread for themselves, so that they do not wait for seconds behind large ones."""
+"""The size of the pictures of a request, as they come, up to which it is small: about two megapixels of a JPEG file.
+Small errands have a thread for themselves, so that they do not wait for seconds behind large ones."""
 
 
 def is_small(task: Task) -> bool:
@@ -42,17 +42,24 @@ class LoopEnded(BaseException):
 class Errands:
     """Runs errands. `begin` may be called on any thread, `between_steps` on any but that of the loop."""
 
-    def __init__(self, line_up: Callable[[Callable[[], None]], None], *, on_loss: Callable[[DeviceLost], None]) -> None:
+    def __init__(
+        self,
+        line_up: Callable[[Callable[[], None]], None],
+        *,
+        on_loss: Callable[[DeviceLost], None],
+        prepare_helper: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take what errands need.
 
         Args:
             line_up: Has the loop call something between two steps.
             on_loss: Called on some thread when the device is lost.
+            prepare_helper: Called first on each thread.
         """
         self._line_up = line_up
         self._on_loss = on_loss
-        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="errand")
-        self._small = ThreadPoolExecutor(1, thread_name_prefix="errand_small")
+        self._large = ThreadPoolExecutor(LARGE_THREADS, "errand", prepare_helper)
+        self._small = ThreadPoolExecutor(1, "errand_small", prepare_helper)
         self._lock = threading.Lock()
         self._waiting: set[Future[Any]] = set()
         """Stand for the parts that the loop has not done yet."""

@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from phosphene_server.engine.ascents import AscentLanes, AscentMaximizer, steps_on
-from phosphene_server.engine.device import CudaTimer, device_errors, lanes_per_step, open_device
+from phosphene_server.engine.device import CudaTimer, compute_alone, device_errors, lanes_per_step, open_device
 from phosphene_server.engine.engine import Engine
 from phosphene_server.engine.failures import DeviceLost
 from phosphene_server.engine.library import ModelLibrary
@@ -110,6 +110,7 @@ def make_engine(settings: Settings, line: ChildLine) -> tuple[Engine[AscentLanes
         lanes_per_step=lanes_per_step(settings, device),
         memory_bytes=budget_bytes(settings.memory_bytes, device),
         timer=CudaTimer() if device.type == "cuda" else None,
+        prepare_helper=compute_alone,
     )
     return engine, str(device)
 

@@ -1,10 +1,20 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from phosphene_server.engine.device import device_errors, open_device
+from phosphene_server.engine.device import compute_alone, device_errors, open_device
 from phosphene_server.engine.failures import DeviceLost, told
 from phosphene_server.errors import InternalError, InvalidArgument, NotFound, Overloaded
 from phosphene_server.settings import Settings
+from phosphene_server.workers.child import make_engine
+
+
+class Nobody:
+    """Takes the place of the line to the front."""
+
+    def tell(self, report):
+        raise AssertionError(report)
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +27,23 @@ def threads():
 def test_the_settings_choose_the_device_and_the_threads():
     assert open_device(Settings(device="cpu", threads=1)) == torch.device("cpu")
     assert torch.get_num_threads() == 1
+
+
+def test_a_helper_computes_alone_and_nobody_else_does():
+    torch.set_num_threads(3)
+    with ThreadPoolExecutor(1, initializer=compute_alone) as helper:
+        assert [helper.submit(torch.get_num_threads).result() for _ in range(2)] == [1, 1]
+        with ThreadPoolExecutor(1) as stranger:
+            assert stranger.submit(torch.get_num_threads).result() == 3
+    assert torch.get_num_threads() == 3
+
+
+def test_all_helpers_of_a_worker_compute_alone():
+    engine, _ = make_engine(Settings(device="cpu", threads=3), Nobody())
+    for helpers in (engine._encoders, engine._errands._small, engine._errands._large):
+        assert helpers.submit(torch.get_num_threads).result() == 1
+        helpers.shutdown()
+    assert torch.get_num_threads() == 3
 
 
 def test_auto_takes_the_processor_where_there_is_no_gpu(monkeypatch):

@@ -75,7 +75,7 @@ whole on a processor with AVX-512, not to convolutions alone, whose weights and 
 
 
 class WinogradConvolution:
-    """A convolution of 3x3 taps, stride 1, not dilated, in one group, in float32 by oneDNN, for one size of its input."""
+    """A convolution of 3x3 taps, stride 1, not dilated, in one group, in float32, for one size of its input."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, padding: Pair, size: Pair) -> None:
         """Take a weight; arranged for a size of blocks it takes four times its memory.
@@ -120,8 +120,8 @@ class WinogradConvolution:
     def _blocks(self, count: int) -> Iterator[tuple[slice, int]]:
         """Yield the pictures and the first row of tiles of each block.
 
-        Large pictures are cut into bands of equal height, of which the last may overlap the one before; of small ones 1,
-        2, 4 ... make a block.
+        Large pictures are cut into bands of equal height, of which the last may overlap the one before; of small ones
+        1, 2, 4 ... make a block.
         """
         first, together = 0, self._together
         while first < count:

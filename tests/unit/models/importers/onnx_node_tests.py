@@ -141,12 +141,12 @@ def _defined(test: NodeTest, inputs: Sequence[Any], wanted: Any) -> np.ndarray |
         return None
     numbers = array_of(inputs[0])
     try:
-        bounds = ml_dtypes.iinfo(wanted.dtype)
-        ml_dtypes.finfo(numbers.dtype)
+        bounds = ml_dtypes.iinfo(wanted.dtype)  # type: ignore[no-untyped-call]  # ml_dtypes leaves it untyped
+        ml_dtypes.finfo(numbers.dtype)  # type: ignore[no-untyped-call]
     except ValueError:
         return None  # not from floating-point numbers to integers
     whole = np.trunc(numbers.astype(np.float64))
-    return (whole >= bounds.min) & (whole <= bounds.max)
+    return np.logical_and(whole >= bounds.min, whole <= bounds.max)
 
 
 def array_of(value: Any) -> Any:
