@@ -146,7 +146,8 @@ def _defined(test: NodeTest, inputs: Sequence[Any], wanted: Any) -> np.ndarray |
     except ValueError:
         return None  # not from floating-point numbers to integers
     whole = np.trunc(numbers.astype(np.float64))
-    return np.logical_and(whole >= bounds.min, whole <= bounds.max)
+    inside: np.ndarray = (whole >= bounds.min) & (whole <= bounds.max)
+    return inside
 
 
 def array_of(value: Any) -> Any:
