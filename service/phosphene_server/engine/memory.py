@@ -14,6 +14,8 @@ from typing import Protocol
 
 import torch
 
+from phosphene_server.models.lowering.kernels import arranged_bytes
+
 BUDGET_SHARE = 0.8
 """The share of the free memory that models and jobs may take: the rest is for fragments, workspaces and surprises."""
 
@@ -73,8 +75,8 @@ def budget_bytes(chosen: int, device: torch.device) -> int:
 
 
 def model_bytes(module: torch.nn.Module) -> int:
-    """Return about what the tensors of a model take: each once as it is, and once in the form that is fastest."""
-    return 2 * sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+    """Return about what the tensors of a model take: each once as it is, and in the forms that are fastest."""
+    return sum(tensor.nbytes + arranged_bytes(tensor) for tensor in (*module.parameters(), *module.buffers()))
 
 
 def free_host_bytes(*, process: Path = PROCESS, control_groups: Path = CONTROL_GROUPS) -> int:

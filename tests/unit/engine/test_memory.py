@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from phosphene_server.engine.memory import HostMeter, budget_bytes, free_host_bytes, model_bytes
+from phosphene_server.models.lowering.kernels import arranged_bytes
 
 LARGE = 2**50
 
@@ -69,8 +70,10 @@ def test_the_operator_has_the_last_word():
     assert 0 < budget_bytes(0, torch.device("cpu")) < LARGE
 
 
-def test_a_model_counts_twice():
+def test_a_tensor_counts_twice_and_the_weight_of_a_convolution_with_its_arranged_forms():
     assert model_bytes(torch.nn.Linear(10, 5, dtype=torch.float32)) == 2 * 4 * 55
+    weight = torch.nn.Conv2d(3, 4, 5, bias=False)
+    assert model_bytes(weight) == weight.weight.nbytes + arranged_bytes(weight.weight)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")

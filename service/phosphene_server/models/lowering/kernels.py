@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from phosphene_server.models.lowering.winograd import Pair, WinogradConvolution, can_use_winograd
+from phosphene_server.models.lowering.winograd import LARGE, WEIGHTS, Pair, WinogradConvolution, can_use_winograd
 from phosphene_server.models.lowering.winograd import pays as winograd_pays
 
 PACKED_SIZES = 2
@@ -45,6 +45,19 @@ def can_pack(weight: Tensor) -> bool:
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return weight.dtype == torch.float32
+
+
+def arranged_bytes(weight: Tensor) -> int:
+    """Return the most memory that is taken by what is made of a convolution's weight, for one size of its input.
+
+    That is one copy for each direction, arranged, and one to which a normalization was folded.
+    """
+    if not can_pack(weight):
+        return weight.nbytes
+    transformed = can_use_winograd(weight, (1, 1), (1, 1), (1, 1), 1) and winograd_pays(
+        weight.shape[0], weight.shape[1], LARGE, (1, 1)
+    )
+    return weight.nbytes * (1 + 2 * (WEIGHTS if transformed else 1))
 
 
 class Form(Protocol):

@@ -93,7 +93,7 @@ class WinogradConvolution:
         tiles = self._rows * self._columns
         self._bands = -(-tiles // TILES_AT_ONCE)
         self._band = -(-self._rows // self._bands)
-        self._together = 2 ** max(0, (TILES_AT_ONCE // tiles).bit_length() - 1)
+        self._together = max(1, TILES_AT_ONCE // tiles)
         self._everywhere: Tensor | None = None
         if bias is not None:
             self._everywhere = F.pad(bias[None], (0, 0, _EVERYWHERE, 35 - _EVERYWHERE)).flatten()
@@ -121,12 +121,11 @@ class WinogradConvolution:
         """Yield the pictures and the first row of tiles of each block.
 
         Large pictures are cut into bands of equal height, of which the last may overlap the one before; of small ones
-        1, 2, 4 ... make a block.
+        some make a block, and those that are left over make one each.
         """
-        first, together = 0, self._together
+        first = 0
         while first < count:
-            while together > count - first:
-                together //= 2
+            together = self._together if self._together <= count - first else 1
             for band in range(self._bands):
                 yield slice(first, first + together), min(band * self._band, self._rows - self._band)
             first += together
@@ -190,6 +189,13 @@ class _Products:
 def _result_size(size: Pair, padding: Pair) -> Pair:
     height, width = (length + 2 * zeros - 2 for length, zeros in zip(size, padding, strict=True))
     return height, width
+
+
+LARGE = (256, 256)
+"""A size for which an arranged weight pays if it does for any."""
+
+WEIGHTS = 4
+"""How many times the memory of a weight its arranged form takes: 36 numbers for 9."""
 
 
 def can_use_winograd(weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:

@@ -7,7 +7,9 @@ from torch import Tensor, fx
 
 from phosphene_server.models.builder import GraphBuilder
 from phosphene_server.models.lowering import kernels, winograd
-from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution
+from phosphene_server.models.lowering.convolutions import make_packed
+from phosphene_server.models.lowering.input_gradients import MirroredConvolution
+from phosphene_server.models.lowering.kernels import Geometry, PackedConvolution, arranged_bytes
 from phosphene_server.models.lowering.winograd import WinogradConvolution, pays
 from tests.unit.models.lowering.small_graphs import answers, convolution, cut_of, drawn, in_float64, lowered, pictures
 
@@ -49,11 +51,11 @@ def test_blocks_of_any_size_make_the_same_whole(monkeypatch: pytest.MonkeyPatch,
     assert_close(winograd_convolution(values, weight)(values), exact)
 
 
-@pytest.mark.parametrize(("side", "sizes"), [(8, {4, 8, 16, 32, 64}), (28, {49, 98}), (56, {98}), (52, {91})])
+@pytest.mark.parametrize(("side", "sizes"), [(8, {4, 96}), (14, {16, 96}), (28, {49, 98}), (56, {98}), (52, {91})])
 def test_blocks_have_few_sizes_whatever_the_number_of_pictures(side: int, sizes: set[int]) -> None:
     values = pictures(1, 4, side, side)
     convolve = winograd_convolution(values, drawn(4, 4, 3, 3))
-    for count in range(1, 20):
+    for count in range(1, 30):
         convolve(values.expand(count, -1, -1, -1))
     assert set(convolve._products) == sizes
 
@@ -107,6 +109,21 @@ def test_it_is_used_where_it_is_faster(shape: tuple[int, ...], geometry: Geometr
     packed(pictures(1, shape[1] * geometry.groups, side, side))
     (form,) = packed._forms.values()
     assert isinstance(form, WinogradConvolution) is used
+
+
+@pytest.mark.parametrize(
+    "shape", [(256, 256, 3, 3), (64, 192, 3, 3), (16, 16, 3, 3), (64, 3, 7, 7), (32, 64, 1, 1), (48, 1, 3, 3)]
+)
+def test_as_much_memory_is_counted_as_arranged_forms_take(shape: tuple[int, ...]) -> None:
+    weight, groups = drawn(*shape), shape[0] if shape[1] == 1 else 1
+    convolve, gradient = make_packed(weight, None, Geometry(padding=(shape[2] // 2, shape[3] // 2), groups=groups))
+    values = pictures(1, shape[1] * groups, 40, 40)
+    gradient(convolve(values), values.shape)
+    assert isinstance(gradient, MirroredConvolution)
+    forms = [*convolve._forms.values(), *gradient._convolution._forms.values()]
+    parts = [part for form in forms for part in (form._products.values() if hasattr(form, "_products") else [form])]
+    taken = sum(part._arguments[0].numel() * 4 for part in parts)
+    assert 2 * weight.nbytes <= taken <= arranged_bytes(weight)
 
 
 def test_more_channels_filters_or_pixels_pay_more() -> None:
