@@ -19,13 +19,20 @@ for time when it was not there.
 
 The trap is a batch that changes at each turn: its parameters would have to be stacked anew each time. So virtual times
 are compared in coarse steps, `ROUND_SECONDS` divided by the number of owners; among equals the first to come goes on.
+And owners that are charged alike in a turn are made level where they nearly are: no step takes exactly as long as
+another, and without that, those of two full batches would soon be mixed, at every turn anew.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 ROUND_SECONDS = 0.2
 """How long it may take until each owner has had a turn, where single steps do not take longer."""
+
+NEARLY_LEVEL = 0.25
+"""Up to which share of what they are charged in a turn owners are made level. As it is small, none gains by it what it
+would not lose as often."""
 
 
 class Share(Protocol):
@@ -83,10 +90,26 @@ class FairTurns:
 
     def charge(self, jobs: Sequence[Share], *, seconds: float) -> None:
         """Note the time that a turn of these jobs took; owners that have left meanwhile are left out."""
-        lanes = sum(job.lanes for job in jobs)
+        lanes: Counter[str] = Counter()
         for job in jobs:
-            if job.owner in self._served:
-                self._served[job.owner] += seconds * job.lanes / lanes / self._weights[job.owner]
+            lanes[job.owner] += job.lanes
+        alike: dict[float, list[str]] = {}
+        for owner in lanes:
+            if owner in self._served:
+                alike.setdefault(seconds * lanes[owner] / lanes.total() / self._weights[owner], []).append(owner)
+        for charge, owners in alike.items():
+            for owner in owners:
+                self._served[owner] += charge
+            self._level(owners, within=NEARLY_LEVEL * charge)
+
+    def _level(self, owners: Sequence[str], *, within: float) -> None:
+        """Give the same virtual time to owners whose times are nearly the same."""
+        rising = sorted(owners, key=self._served.__getitem__)
+        while rising:
+            near = [owner for owner in rising if self._served[owner] - self._served[rising[0]] <= within]
+            mean = sum(self._served[owner] for owner in near) / len(near)
+            self._served |= dict.fromkeys(near, mean)
+            rising = rising[len(near) :]
 
     def _owners(self, jobs: Sequence[ShareKind]) -> Mapping[str, list[ShareKind]]:
         """Return the jobs by owner, and know exactly these owners from now on."""

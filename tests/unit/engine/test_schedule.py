@@ -1,6 +1,7 @@
 """The schedule with fake jobs and a fake clock: who gets how much, who is stepped with whom."""
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,33 @@ def test_a_batch_changes_seldom_although_two_layers_share_a_group():
     device.run_for(8.0)
     changes = sum(before != after for before, after in zip(device.batches, device.batches[1:], strict=False))
     assert changes <= len(device.batches) / 10
+
+
+@pytest.mark.parametrize("count", [16, 24, 64])
+def test_full_batches_stay_together_although_no_step_takes_as_long_as_another(count: int):
+    chance = random.Random(0)
+    device = Device([])
+    changes, last = 0, {}
+    for turn in range(1000):
+        if turn < count:
+            device.jobs.append(single(f"j{turn}"))
+        device.costs["g"] = 0.02 * chance.gauss(1.0, 0.1)
+        batch = device.turn()
+        changes += any(last.get(job.name) != batch for job in batch)
+        last |= dict.fromkeys(names(batch), batch)
+    assert changes <= 2 * count
+    steps = [job.done for job in device.jobs]
+    assert min(steps) >= 0.8 * max(steps)  # the first ones were alone for a while
+
+
+@pytest.mark.parametrize("count", [9, 12, 17])
+def test_owners_are_served_alike_where_batches_must_change_at_every_turn(count: int):
+    chance = random.Random(0)
+    device = Device([single(f"j{number}") for number in range(count)])
+    for _ in range(2000):
+        device.costs["g"] = 0.02 * chance.gauss(1.0, 0.1)
+        device.turn()
+    assert max(device.seconds.values()) <= 1.02 * min(device.seconds.values())
 
 
 def test_whoever_joins_late_makes_up_for_nothing():
