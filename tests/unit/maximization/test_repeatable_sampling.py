@@ -39,3 +39,27 @@ def test_a_picture_without_gradient_stays_without() -> None:
     pictures = torch.rand(2, 3, 4, 4, requires_grad=True)
     drawn = RepeatableGridSample.apply(pictures, torch.zeros(2, 4, 4, 2), "zeros")
     assert not torch.autograd.grad(drawn, pictures, torch.zeros_like(drawn))[0].any()
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_a_gradient_that_is_not_finite_stays_so_and_harms_no_other_picture(value: float) -> None:
+    pictures = torch.rand(2, 3, 4, 4, requires_grad=True)
+    drawn = RepeatableGridSample.apply(pictures, torch.zeros(2, 4, 4, 2), "zeros")
+    wanted = torch.ones_like(drawn)
+    wanted[0, 1, 2, 3] = value
+    (gradient,) = torch.autograd.grad(drawn, pictures, wanted)
+    assert not gradient[0].isfinite().any()
+    assert gradient[1].sum() == pytest.approx(48.0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1.0, 1e30])
+def test_a_gradient_of_any_size_keeps_its_precision(scale: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    grid = 2 * torch.rand(2, 15, 17, 2, generator=generator) - 1
+    wanted = torch.randn(2, 3, 15, 17, generator=generator)
+    gradients = []
+    for dtype, factor in ((torch.float32, scale), (torch.float64, 1.0)):
+        pictures = torch.zeros(2, 3, 9, 12, dtype=dtype, requires_grad=True)
+        drawn = RepeatableGridSample.apply(pictures, grid.to(dtype), "reflection")
+        gradients.append(torch.autograd.grad(drawn, pictures, wanted.to(dtype) * factor)[0].double() / factor)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)

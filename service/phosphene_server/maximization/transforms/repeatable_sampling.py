@@ -3,6 +3,7 @@
 Backward, many pixels of the result add to one pixel of the picture. CUDA lets its threads add in any order, and sums of
 floating-point numbers depend on the order, so the same request would give other bytes. Sums of integers do not: here
 the gradient is rounded to fixed-point numbers, far finer than float32 is at the size of the largest, and added as such.
+Their step is a power of two: in float32 a number is then rounded to it exactly, and no double precision is needed.
 """
 
 from typing import Any, Literal
@@ -13,8 +14,12 @@ from torch import Tensor
 
 Padding = Literal["reflection", "zeros"]
 
-FIXED_POINT_STEPS = 2.0**36
-"""Steps between zero and the largest gradient of a picture; 2 ** 26 of the largest may be added up in an int64."""
+FIXED_POINT_BITS = 36
+"""Between zero and the largest gradient of a picture lie 2 ** 35 to 2 ** 36 steps; an int64 holds the sum of 2 ** 26 of
+the largest."""
+
+SMALLEST_EXPONENT = -90
+"""Of the largest gradient of a picture, so that two to the power of the step is a number in float32."""
 
 
 class RepeatableGridSample(torch.autograd.Function):
@@ -47,14 +52,16 @@ def adjoint(gradient: Tensor, grid: Tensor, *, shape: torch.Size, padding: Paddi
     columns, column_weights = _neighbours(grid[..., 0], width, padding)
     rows, row_weights = _neighbours(grid[..., 1], height, padding)
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-    step = torch.where(largest > 0, largest, 1).double() / FIXED_POINT_STEPS
+    exponent = torch.frexp(largest).exponent.clamp(min=SMALLEST_EXPONENT).to(gradient.dtype)  # largest < 2 ** exponent
+    scaled = gradient * torch.exp2(-exponent) * 2.0**FIXED_POINT_BITS
     total = torch.zeros(batch, channels, height * width, dtype=torch.int64, device=gradient.device)
     for row, row_weight in zip(rows, row_weights, strict=True):
         for column, column_weight in zip(columns, column_weights, strict=True):
-            part = gradient * (row_weight * column_weight)[:, None]
             places = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
-            total.scatter_add_(2, places, (part.double() / step).round().long().flatten(2))
-    return (total.reshape(shape) * step).to(gradient.dtype)
+            part = scaled * (row_weight * column_weight)[:, None]
+            total.scatter_add_(2, places, part.round_().long().flatten(2))
+    step = torch.exp2(exponent - FIXED_POINT_BITS) + 0 * largest  # no number where the gradient is none
+    return total.reshape(shape).to(gradient.dtype) * step
 
 
 def _neighbours(position: Tensor, length: int, padding: Padding) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
