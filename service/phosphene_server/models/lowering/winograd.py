@@ -33,6 +33,12 @@ Pair = tuple[int, int]
 TILE = 4
 """Results along each axis of a tile."""
 
+WEIGHTS = 4
+"""How many times the memory of a weight its arranged form takes: 36 numbers for 9."""
+
+LARGE = (256, 256)
+"""A size of pictures for which `pays` is true if it is for any."""
+
 _INPUT_AXIS = (
     (4, 0, -5, 0, 1, 0),
     (0, -4, -4, 1, 1, 0),
@@ -93,7 +99,8 @@ class WinogradConvolution:
         tiles = self._rows * self._columns
         self._bands = -(-tiles // TILES_AT_ONCE)
         self._band = -(-self._rows // self._bands)
-        self._together = max(1, TILES_AT_ONCE // tiles)
+        # A power of two, as numbers of lanes are: few pictures are left over.
+        self._together = 2 ** (max(1, TILES_AT_ONCE // tiles).bit_length() - 1)
         self._everywhere: Tensor | None = None
         if bias is not None:
             self._everywhere = F.pad(bias[None], (0, 0, _EVERYWHERE, 35 - _EVERYWHERE)).flatten()
@@ -121,7 +128,7 @@ class WinogradConvolution:
         """Yield the pictures and the first row of tiles of each block.
 
         Large pictures are cut into bands of equal height, of which the last may overlap the one before; of small ones
-        some make a block, and those that are left over make one each.
+        several make a block, and those that are left over make one each.
         """
         first = 0
         while first < count:
@@ -189,13 +196,6 @@ class _Products:
 def _result_size(size: Pair, padding: Pair) -> Pair:
     height, width = (length + 2 * zeros - 2 for length, zeros in zip(size, padding, strict=True))
     return height, width
-
-
-LARGE = (256, 256)
-"""A size for which an arranged weight pays if it does for any."""
-
-WEIGHTS = 4
-"""How many times the memory of a weight its arranged form takes: 36 numbers for 9."""
 
 
 def can_use_winograd(weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
