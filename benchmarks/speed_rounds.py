@@ -1,7 +1,8 @@
 """Turns: every row runs some steps, one after the other, round after round, and medians over the rounds are compared.
 
 What else the machine does then falls on all alike. A ratio is the median of the ratios within each round, which a
-slow minute does not change. Each round begins with another row.
+slow minute does not change. Each round begins with another row. A turn begins with a few steps that are not counted, for
+whoever had the turn before has emptied the caches.
 """
 
 import statistics
@@ -15,6 +16,10 @@ from benchmarks.speed_process import ContenderFailed, ContenderProcess, Surround
 
 FIRST_STEPS = 16
 """The steps of a job in which its rectifiers are redirected: they are measured apart."""
+
+
+TURN_WARM_STEPS = 2
+"""The steps at the beginning of a turn that are not counted."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,8 @@ def interleaved(stable: Stable, rows: Sequence[Row], *, steps: int, rounds: int,
     for number in range(rounds):
         first = number % len(rows)
         for row in (*rows[first:], *rows[:first]):
+            if row.name not in times.failures:
+                _try(stable, row, TURN_WARM_STEPS, times)
             if row.name not in times.failures:
                 milliseconds = _try(stable, row, row.steps or steps, times)
                 if milliseconds is not None:
