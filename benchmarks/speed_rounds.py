@@ -1,8 +1,8 @@
 """Turns: every row runs some steps, one after the other, round after round, and medians over the rounds are compared.
 
 What else the machine does then falls on all alike. A ratio is the median of the ratios within each round, which a
-slow minute does not change. Each round begins with another row. A turn begins with a few steps that are not counted, for
-whoever had the turn before has emptied the caches.
+slow minute does not change. Each round begins with another row. A turn begins with a few steps that are not counted,
+for whoever had the turn before has emptied the caches.
 """
 
 import statistics
