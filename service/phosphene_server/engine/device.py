@@ -48,8 +48,8 @@ def compute_alone() -> None:
     """Have torch compute on this thread without others from now on: for threads that help the loop.
 
     libgomp keeps a team of threads for every thread that ever computed with several. As soon as there are more of them
-    than cores, each of them sleeps wherever it waits: one kernel that was applied with such threads made all steps
-    after it a fifth slower.
+    than cores, each of them sleeps wherever it waits: with two such threads alive, steps took 1.25 to 1.3 times as
+    long, and with two that compute alone 0.97 to 1.09 times.
     """
     usual = torch.get_num_threads()
     torch.set_num_threads(1)

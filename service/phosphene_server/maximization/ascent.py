@@ -94,7 +94,7 @@ class Ascent:
     def stop_reason(self) -> StopReason | None:
         """Return why the ascent is over, None while it is not.
 
-        Rules look at steps that a GPU has done by then (see readback.py), at the last step at all.
+        Rules look at those steps that a GPU has done by then (see readback.py), after the last one at all of them.
         """
         last = self.step >= self.request.steps
         if self._trace is None:

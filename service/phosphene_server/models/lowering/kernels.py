@@ -48,20 +48,25 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def arranged_bytes(weight: Tensor) -> int:
-    """Return the most memory that is taken by what is made of a convolution's weight, for one size of its input.
+    """Return about the memory that is taken by what is made of a convolution's weight, for one size of its input.
 
-    That is one copy for each direction, arranged, and one to which a normalization was folded.
+    That is one copy for each direction, arranged, and one to which a normalization was folded. How the weight slides is
+    not known here: it counts as one of Winograd's wherever it may be.
     """
     if not can_pack(weight):
         return weight.nbytes
-    transformed = can_use_winograd(weight, (1, 1), (1, 1), (1, 1), 1) and winograd_pays(
-        weight.shape[0], weight.shape[1], LARGE, (1, 1)
-    )
+    transformed = _suits_winograd(weight, Geometry(padding=(1, 1)), LARGE)
     return weight.nbytes * (1 + 2 * (WEIGHTS if transformed else 1))
 
 
+def _suits_winograd(weight: Tensor, slide: Geometry, size: Pair) -> bool:
+    """Tell whether Winograd's algorithm can compute a convolution of pictures of a size, and is faster."""
+    possible = can_use_winograd(weight, slide.stride, slide.padding, slide.dilation, slide.groups)
+    return possible and winograd_pays(weight.shape[0], weight.shape[1], size, slide.padding)
+
+
 class Form(Protocol):
-    """A convolution with a weight that is arranged for one size of its input, or for all."""
+    """A convolution with a weight that is arranged for one size of its input."""
 
     def __call__(self, values: Tensor, *, rectified: bool) -> Tensor:
         """Convolve (batch, channel, height, width), with max(0, ·) of the result where it is rectified."""
@@ -111,20 +116,15 @@ class PackedConvolution:
     def _arrange(self, size: Pair, values: Tensor) -> "Form":
         """Arrange the weight for a size, in place of the one that was arranged first where there are too many."""
         weight = self.weight if self._change is None else self._change(self.weight)
-        form = self._winograd_for(weight, size) or _OneDnn(weight, self.bias, self.geometry, values.shape)
+        form: Form
+        if _suits_winograd(weight, self.geometry, size):
+            form = WinogradConvolution(weight, self.bias, self.geometry.padding, size)
+        else:
+            form = _OneDnn(weight, self.bias, self.geometry, values.shape)
         if len(self._forms) == PACKED_SIZES:
             del self._forms[next(iter(self._forms))]
         self._forms[size] = form
         return form
-
-    def _winograd_for(self, weight: Tensor, size: Pair) -> WinogradConvolution | None:
-        """Return Winograd's form where it is faster."""
-        slide = self.geometry
-        if not can_use_winograd(weight, slide.stride, slide.padding, slide.dilation, slide.groups):
-            return None
-        if not winograd_pays(weight.shape[0], weight.shape[1], size, slide.padding):
-            return None
-        return WinogradConvolution(weight, self.bias, slide.padding, size)
 
 
 class _OneDnn:
